@@ -1,0 +1,1 @@
+"""Evaluation: the robot user, NoC and its company, datasets, tables and plots."""

@@ -1,0 +1,185 @@
+"""A model on a dataset: the robot user clicks on every object, and the clicks are counted.
+
+>>> result = evaluate("emc-mobilenetv2", "grabcut", "data/GrabCut")   # doctest: +SKIP
+>>> result.summary["noc"]["90"], result.records[0]["iou"]             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emclick.data.sample import Source
+from emclick.data.sources import open_source
+from emclick.errors import OptionError
+from emclick.evaluation.journal import remove_journal
+from emclick.evaluation.noc import MAX_CLICKS
+from emclick.evaluation.runner import Evaluation, MakeSession, Rules, SessionLike, run_benchmark
+from emclick.files import write_text
+
+PAPER_SHORT_SIDE = {"davis": 576}
+PAPER_SHORT_SIDE_ELSEWHERE = 384
+
+
+@dataclass(frozen=True)
+class _LoadModel:
+    """Loads a model and makes its sessions; picklable."""
+
+    model: str | os.PathLike[str] | None
+    runtime: str | None
+    threads: int | None
+    short_side: int | None
+    flip: bool
+
+    def __call__(self) -> MakeSession:
+        return sessions_of(load_model(self.model, self.runtime, self.threads), self.short_side, self.flip)
+
+
+def load_model(
+    model: str | os.PathLike[str] | None, runtime: str | None = None, threads: int | None = None
+) -> Any:
+    """`emclick.load` with only what is given; None is the default model."""
+    import emclick
+
+    options = {"runtime": runtime, "threads": threads}
+    given = {name: value for name, value in options.items() if value is not None}
+    return emclick.load(**given) if model is None else emclick.load(os.fspath(model), **given)
+
+
+def sessions_of(model: Any, short_side: int | None, flip: bool) -> MakeSession:
+    """A maker of `emclick.Session`s for a loaded model."""
+    from emclick.session import Session
+
+    def make_session(image: NDArray[np.uint8], initial_mask: NDArray[np.bool_] | None) -> SessionLike:
+        return Session(model, image, short_side=short_side, flip=flip, initial_mask=initial_mask)
+
+    return make_session
+
+
+def threads_per_worker(workers: int, threads: int | None) -> int | None:
+    """CPU threads of each process, so that all together use `threads` (default: the CPUs of this process)."""
+    if workers == 1:
+        return threads
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, (threads or allowed) // workers)
+
+
+def evaluate(
+    model: Any,
+    dataset: str | Source,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    limit: int | None = None,
+    flip: bool = False,
+    short_side: int | None = None,
+    paper: bool = False,
+    stop_at: float | None = None,
+    workers: int = 1,
+    resume: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    max_clicks: int = MAX_CLICKS,
+    use_initial_masks: bool = True,
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> Evaluation:
+    """Let the robot user click on every object of a dataset, and count (METHOD, "Evaluation").
+
+    Args:
+        model: what `emclick.load` returns, or a name or folder for it; None is the default model.
+        dataset: a name in the table of datasets, opened at `root`, or a source.
+        root: the dataset's folder; needed with a name.
+        limit: the first so many objects only.
+        flip: flip test-time augmentation.
+        short_side: the frame's shorter side; None is the model's own.
+        paper: the published protocol, a short side of 384 (DAVIS 576) and flip.
+        stop_at: stop an object once its IoU reaches this; NoC above it is then not measured, and mIoU@k takes
+            the object's last IoU. None makes all clicks.
+        workers: processes, each with its share of the CPU threads. More than one wants `model` by name.
+        resume: journal of finished objects, continued if it exists; default: beside `output`.
+        output: results file (JSON), written when all is done; the journal is then removed.
+        progress: show a progress line on a terminal.
+        max_clicks: the most clicks per object.
+        use_initial_masks: start from the dataset's initial masks, where it has them.
+        runtime: runtime of a model given by name.
+        threads: CPU threads of a model given by name; with workers, of all together.
+
+    Raises:
+        UnknownNameError: no such model or dataset.
+        DatasetError: the dataset is not there, or an object cannot be read or evaluated.
+        OptionError: options that exclude each other, or a journal of another run.
+        WriteError: the journal or the results cannot be written.
+    """
+    if paper and short_side is not None:
+        raise OptionError("the paper's protocol sets the short side itself; give one of the two")
+    if isinstance(dataset, str):
+        if root is None:
+            raise OptionError(f"the dataset {dataset!r} needs its root folder")
+        source = open_source(dataset, root)
+    else:
+        source = dataset
+    if paper:
+        short_side, flip = PAPER_SHORT_SIDE.get(source.name, PAPER_SHORT_SIDE_ELSEWHERE), True
+
+    by_name = model is None or isinstance(model, str | os.PathLike)
+    if not by_name and (runtime is not None or threads is not None):
+        raise OptionError("runtime and threads are chosen when a model is loaded; give the model by name")
+    if not by_name and workers > 1:
+        raise OptionError("several workers load the model themselves; give the model by name or folder")
+    share = threads_per_worker(workers, threads)
+    loaded: Any = load_model(model, runtime, share) if by_name else model
+    if workers == 1:
+        # The model at hand serves; several processes each load their own.
+        def load() -> MakeSession:
+            return sessions_of(loaded, short_side, flip)
+    else:
+        load = _LoadModel(model, runtime, share, short_side, flip)
+
+    made_by = {
+        "model": loaded.name,
+        "sha256": getattr(loaded, "sha256", None),
+        "runtime": loaded.runtime.name,
+        "threads": loaded.runtime.threads,
+        "short_side": loaded.short_side if short_side is None else short_side,
+        "flip": flip,
+        "version": version("emclick"),
+    }
+    target = None if output is None else Path(output)
+    journal = Path(resume) if resume is not None else target and journal_path(target)
+    result = run_benchmark(
+        load,
+        source,
+        Rules(max_clicks, stop_at, use_initial_masks),
+        made_by,
+        limit=limit,
+        workers=workers,
+        journal=journal,
+        progress=progress,
+    )
+    if target is not None:
+        write_text(target, results_text(result))
+        if journal is not None:
+            remove_journal(journal)
+    return result
+
+
+def results_text(evaluation: Evaluation) -> str:
+    """The results file: the summary as JSON, one line per figure and per record."""
+    figures = {name: value for name, value in evaluation.summary.items() if name != "records"}
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in figures.items()
+    ]
+    records = ",\n  ".join(json.dumps(record, ensure_ascii=False) for record in evaluation.records)
+    return "{\n " + ",\n ".join([*lines, f'"records": [\n  {records}\n ]']) + "\n}\n"
+
+
+def journal_path(output: Path) -> Path:
+    """Where the journal of a run with that results file lies: `results.json` -> `results.json.journal`."""
+    return output.with_name(output.name + ".journal")

@@ -1,0 +1,57 @@
+"""Writing files so that a reader never sees half of one: temporary file, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from emclick.errors import WriteError
+
+
+def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> Path:
+    """Create or replace `path` with what `write(binary_file)` puts into it, all or nothing.
+
+    The temporary file lies in the same folder, is flushed to disk and renamed; on any failure it is
+    removed and an existing `path` stays as it was.
+
+    Raises:
+        WriteError: the folder does not exist or is not writable, or the disk is full.
+    """
+    target = Path(path)
+    if "\0" in str(target):  # which the system reports as a ValueError of its own
+        raise WriteError(f"cannot write {str(target)!r}: a name cannot hold a null character")
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if os.name == "posix":  # mkstemp is private to the user; give what open() would have given
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError) and not isinstance(error, WriteError):
+            reason = error.strerror or str(error)
+            raise WriteError(f"cannot write {target}: {reason}; nothing was changed") from error
+        raise
+    return target
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """`write_atomic` for bytes in memory."""
+    return write_atomic(path, lambda file: file.write(data))
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """`write_atomic` for text, as UTF-8 with the newlines given."""
+    return write_bytes(path, text.encode("utf-8"))

@@ -1,0 +1,237 @@
+"""The View between an image and the network's frame, and the bilinear resize that the method uses.
+
+Source: METHOD, "Frames and resizing". Sizes are (height, width). Image coordinates are (x, y) in pixels,
+frame coordinates (row, column). A click scales by new side / old side; images and masks are resampled
+with aligned corners. Both rules are the published protocol, so a click may lie up to one frame pixel
+from where its image pixel was resampled to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emclick.errors import FrameError
+
+Float = NDArray[np.float32]
+Number = TypeVar("Number", float, NDArray[np.float64])
+
+GRID = 4
+"""Frame pixels per grid cell: features, logits and distance maps live at 1/4 of the frame."""
+
+MAX_ASPECT = 4
+"""A frame's longer side is at most this many times its shorter side."""
+
+MAX_SHORT_SIDE = 4096
+"""Largest short side accepted; beyond it a single feature map would need gigabytes."""
+
+_BLOCK_VALUES = 1 << 17  # values blended at a time, so that the temporaries stay in the CPU's cache
+
+
+class _Taps(NamedTuple):
+    """Along one axis: output i is `input[low[i]] * (1 - weight[i]) + input[high[i]] * weight[i]`."""
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    weight: Float
+
+
+def _taps(size: int, out_size: int) -> _Taps:
+    # Positions are computed in float32, as the networks' reference does: at 500 px that moves a sample
+    # by 3e-5 px, which a float64 position would turn into a difference of the same order.
+    scale = np.float32(size - 1) / np.float32(out_size - 1) if out_size > 1 else np.float32(0)
+    position = scale * np.arange(out_size, dtype=np.float32)
+    low = np.minimum(position.astype(np.intp), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    weight = np.clip(position - low.astype(np.float32), 0, 1).astype(np.float32)
+    return _Taps(low, high, weight)
+
+
+def _gathered(taps: _Taps, size: int) -> tuple[NDArray[np.intp] | None, _Taps]:
+    """The input indices that are read (None for all of them), and the taps counted within those."""
+    used = np.unique(np.concatenate((taps.low, taps.high)))
+    if len(used) == size:
+        return None, taps
+    return used, _Taps(np.searchsorted(used, taps.low), np.searchsorted(used, taps.high), taps.weight)
+
+
+def _blend_columns(array: Float, taps: _Taps) -> Float:
+    out = np.take(array, taps.low, axis=-1)
+    out *= 1 - taps.weight
+    part = np.take(array, taps.high, axis=-1)
+    part *= taps.weight
+    out += part
+    return out
+
+
+def _blend_rows(array: Float, taps: _Taps, start: int, stop: int) -> Float:
+    weight = taps.weight[start:stop, None]
+    out = np.take(array, taps.low[start:stop], axis=-2)
+    out *= 1 - weight
+    part = np.take(array, taps.high[start:stop], axis=-2)
+    part *= weight
+    out += part
+    return out
+
+
+def _resized_rows(
+    array: NDArray[Any], out_hw: tuple[int, int], convert: Callable[[NDArray[Any]], Float] | None = None
+) -> Iterator[tuple[int, int, Float]]:
+    """Rows start to stop of the resized array, block by block: (start, stop, (..., stop - start, w))."""
+    height, width = array.shape[-2:]
+    rows, row_taps = _gathered(_taps(height, out_hw[0]), height)
+    columns, column_taps = _gathered(_taps(width, out_hw[1]), width)
+    if rows is not None:
+        array = np.take(array, rows, axis=-2)
+    if columns is not None:
+        array = np.take(array, columns, axis=-1)
+    values = convert(array) if convert is not None else array.astype(np.float32, copy=False)
+    values = _blend_columns(values, column_taps)
+    per_row = max(1, values.size // values.shape[-2])
+    block = max(1, _BLOCK_VALUES // per_row)
+    for start in range(0, out_hw[0], block):
+        stop = min(start + block, out_hw[0])
+        yield start, stop, _blend_rows(values, row_taps, start, stop)
+
+
+def resize_bilinear(
+    array: NDArray[Any],
+    out_hw: tuple[int, int],
+    convert: Callable[[NDArray[Any]], Float] | None = None,
+) -> Float:
+    """Bilinear resize of the last two axes with aligned corners (corner samples stay corner samples).
+
+    Input and output index relate by `input = output * (in - 1) / (out - 1)`, as in
+    `torch.nn.functional.interpolate(mode="bilinear", align_corners=True)`. Nothing is averaged when
+    shrinking, so only the at most two rows and columns behind each output value are read.
+
+    Args:
+        array: (..., H, W), any real dtype.
+        out_hw: the new (h, w), at least (1, 1).
+        convert: element by element conversion to float32, applied to the values that are read and
+            before they are blended; a plain cast if not given.
+
+    Returns:
+        (..., h, w) float32.
+    """
+    out = np.empty((*array.shape[:-2], *out_hw), np.float32)
+    for start, stop, rows in _resized_rows(array, out_hw, convert):
+        out[..., start:stop, :] = rows
+    return out
+
+
+def check_short_side(short_side: object) -> int:
+    """`short_side` as an int.
+
+    Raises:
+        FrameError: not a whole number, or outside 4 to `MAX_SHORT_SIDE`.
+    """
+    if isinstance(short_side, bool) or not isinstance(short_side, (int, np.integer)):
+        raise FrameError(f"short side must be a whole number of pixels, not {short_side!r}")
+    if not GRID <= short_side <= MAX_SHORT_SIDE:
+        raise FrameError(f"short side must be {GRID} to {MAX_SHORT_SIDE} pixels, not {short_side}")
+    return int(short_side)
+
+
+def _side(side: int, scale: float) -> int:
+    return max(GRID, round(side * scale) // GRID * GRID)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How an image lies in the frame: one scale per axis, then optionally mirrored left to right.
+
+    Attributes:
+        image_hw: the image's (H, W), at least (1, 1).
+        frame_hw: the frame's (h, w), multiples of 4.
+        mirrored: frame column c holds what the plain frame has at w - 1 - c.
+    """
+
+    image_hw: tuple[int, int]
+    frame_hw: tuple[int, int]
+    mirrored: bool = False
+
+    @classmethod
+    def fit(cls, image_hw: tuple[int, int], short_side: int) -> View:
+        """The view whose shorter frame side is `short_side`; both sides floored to multiples of 4.
+
+        The longer side is capped at `MAX_ASPECT` times the shorter: a longer image is squeezed along it.
+
+        Raises:
+            FrameError: `short_side` is not usable, or the image has no pixels.
+        """
+        short_side = check_short_side(short_side)
+        height, width = image_hw
+        if height < 1 or width < 1:
+            raise FrameError(f"an image of {width}x{height} pixels has nothing to segment")
+        scale = short_side / min(height, width)
+        sides = (_side(height, scale), _side(width, scale))
+        cap = min(sides) * MAX_ASPECT
+        return cls((int(height), int(width)), (min(sides[0], cap), min(sides[1], cap)))
+
+    def mirror(self) -> View:
+        """The same view mirrored left to right (twice: itself)."""
+        return View(self.image_hw, self.frame_hw, not self.mirrored)
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """(h/4, w/4), the size of features and logits."""
+        return self.frame_hw[0] // GRID, self.frame_hw[1] // GRID
+
+    def to_frame(self, x: Number, y: Number) -> tuple[Number, Number]:
+        """(row, column) in the frame of image point (x, y); numbers or float64 arrays, not rounded."""
+        row = y * (self.frame_hw[0] / self.image_hw[0])
+        column = x * (self.frame_hw[1] / self.image_hw[1])
+        return row, (self.frame_hw[1] - 1 - column) if self.mirrored else column
+
+    def from_frame(self, row: Number, column: Number) -> tuple[Number, Number]:
+        """(x, y) in the image of a frame point: the inverse of `to_frame`, up to float64 rounding."""
+        if self.mirrored:
+            column = self.frame_hw[1] - 1 - column
+        x = column / (self.frame_hw[1] / self.image_hw[1])
+        return x, row / (self.frame_hw[0] / self.image_hw[0])
+
+    def image_to_frame(self, image: NDArray[np.uint8]) -> Float:
+        """(H, W, 3) uint8 to (3, h, w) float32 in [0, 1]."""
+        self._check(image.shape[:2], self.image_hw, "image")
+        rows, row_taps = _gathered(_taps(self.image_hw[0], self.frame_hw[0]), self.image_hw[0])
+        columns, column_taps = _gathered(_taps(self.image_hw[1], self.frame_hw[1]), self.image_hw[1])
+        if rows is not None:
+            image = image[rows]
+        if columns is not None:
+            image = image[:, columns]
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+        planes /= 255
+        frame = _blend_rows(_blend_columns(planes, column_taps), row_taps, 0, self.frame_hw[0])
+        return self._flipped(frame)
+
+    def probability_to_image(self, frame_prob: Float) -> Float:
+        """(h, w) float32 to (H, W) float32; values stay within the range of the input."""
+        self._check(frame_prob.shape, self.frame_hw, "frame probability")
+        return resize_bilinear(self._flipped(frame_prob), self.image_hw)
+
+    def probability_to_mask(self, frame_prob: Float, threshold: float) -> NDArray[np.bool_]:
+        """`probability_to_image(frame_prob) > threshold`, (H, W) bool, without the float image in memory."""
+        self._check(frame_prob.shape, self.frame_hw, "frame probability")
+        mask = np.empty(self.image_hw, np.bool_)
+        level = np.float32(threshold)
+        for start, stop, rows in _resized_rows(self._flipped(frame_prob), self.image_hw):
+            np.greater(rows, level, out=mask[start:stop])
+        return mask
+
+    def mask_to_grid(self, mask: NDArray[np.bool_]) -> Float:
+        """(H, W) bool to (h/4, w/4) float32 in [0, 1]."""
+        self._check(mask.shape, self.image_hw, "mask")
+        return self._flipped(resize_bilinear(mask, self.grid_hw))
+
+    def _flipped(self, array: Float) -> Float:
+        return np.ascontiguousarray(array[..., ::-1]) if self.mirrored else array
+
+    @staticmethod
+    def _check(shape: tuple[int, ...], expected: tuple[int, int], what: str) -> None:
+        if tuple(shape) != tuple(expected):
+            raise FrameError(f"{what} has shape {tuple(shape)} where the view expects {tuple(expected)}")

@@ -1,0 +1,1 @@
+"""The networks, in PyTorch (extra `torch`): base networks, template selection, mask correction."""

@@ -1,0 +1,64 @@
+"""The base (first-click) network: a backbone that takes the click map, and a head that gives features and mask."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class BaseOutput(NamedTuple):
+    """What the first click gives: cached features, coarse logits, and auxiliary logits for the loss (or None).
+
+    All at 1/4 of the frame: (B, feature_channels, h, w), (B, 1, h, w), (B, 1, h, w).
+    """
+
+    features: Tensor
+    coarse_logits: Tensor
+    auxiliary_logits: Tensor | None
+
+
+class Backbone(nn.Module):
+    """Contract of a backbone: RGB in [0, 1] and a click map in, one feature map per scale out.
+
+    Attributes:
+        channels: channels of each output.
+        strides: frame pixels per output pixel, finest first; an output has ceil(size / stride) pixels a side.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] and (B, 1, H, W), H and W multiples of 4 -> feature maps, finest first."""
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """Contract of a head: the backbone's maps in, `BaseOutput` at the finest scale out.
+
+    Attributes:
+        feature_channels: channels of the cached features.
+    """
+
+    feature_channels: int
+
+    def forward(self, maps: list[Tensor]) -> BaseOutput:
+        raise NotImplementedError
+
+
+class BaseNetwork(nn.Module):
+    """Backbone and head; run once per object, on its first click."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    @property
+    def feature_channels(self) -> int:
+        return self.head.feature_channels
+
+    def forward(self, image: Tensor, click_map: Tensor) -> BaseOutput:
+        """(B, 3, H, W) RGB in [0, 1] and the first click's disk map (B, 1, H, W)."""
+        return self.head(self.backbone(image, click_map))

@@ -1,0 +1,87 @@
+"""Small parts that several networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalize(nn.Module):
+    """(image - mean) / std per channel for RGB in [0, 1]; nothing to learn, nothing in the state dict."""
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution with "same" padding for odd kernels, BatchNorm, ReLU (or none)."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 1,
+        stride: int = 1,
+        *,
+        bias: bool = False,
+        act: bool = True,
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=bias),
+            nn.BatchNorm2d(channels_out),
+        ]
+        if act:
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class XConv(nn.Module):
+    """Depthwise 3x3, BN, depthwise 3x3, 1x1, BN, ReLU; every convolution with bias (METHOD, `xconv`)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.depthwise1 = nn.Conv2d(channels_in, channels_in, 3, padding=1, groups=channels_in)
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.depthwise2 = nn.Conv2d(channels_in, channels_in, 3, padding=1, groups=channels_in)
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise2(self.norm1(self.depthwise1(x)))
+        return F.relu(self.norm2(self.pointwise(x)))
+
+
+class ClickBranch(nn.Module):
+    """Brings a click map (B, 1, H, W) to (B, channels, H/2, W/2), to be added after a stride-2 stem.
+
+    METHOD, "HRNet+OCR": 1x1 to 16, LeakyReLU 0.2, 3x3 stride 2, times |scale|, scale starting at 0.05.
+    """
+
+    def __init__(self, channels: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(1, hidden, 1)
+        self.down = nn.Conv2d(hidden, channels, 3, stride=2, padding=1)
+        self.scale = nn.Parameter(torch.tensor([0.05]))
+
+    def forward(self, click_map: Tensor) -> Tensor:
+        return self.down(F.leaky_relu(self.expand(click_map), 0.2)) * self.scale.abs()
+
+
+def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -> Tensor:
+    """Bilinear resize to (H, W); the method aligns corners everywhere but in SegFormer's head."""
+    if list(x.shape[-2:]) == list(size_hw):
+        return x
+    return F.interpolate(x, size=list(size_hw), mode="bilinear", align_corners=align_corners)

@@ -1,0 +1,28 @@
+"""A light head: laterals of three scales, fused at the finest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from emclick.networks.base_network import BaseOutput, Head
+from emclick.networks.blocks import ConvNormAct, XConv, upsample_to
+
+
+class FusionHead(Head):
+    """1x1 lateral per scale, upsampled and concatenated, 1x1 and two xconv to `width` feature channels."""
+
+    def __init__(self, channels: Sequence[int], laterals: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.feature_channels = width
+        self.laterals = nn.ModuleList(ConvNormAct(count, lateral) for count, lateral in zip(channels, laterals))
+        self.fuse = nn.Sequential(ConvNormAct(sum(laterals), width), XConv(width, width), XConv(width, width))
+        self.predict = nn.Conv2d(width, 1, 1)
+
+    def forward(self, maps: list[Tensor]) -> BaseOutput:
+        size = maps[0].shape[-2:]
+        scaled = [upsample_to(lateral(x), size) for lateral, x in zip(self.laterals, maps)]
+        features = self.fuse(torch.cat(scaled, 1))
+        return BaseOutput(features, self.predict(features), None)

@@ -1,0 +1,69 @@
+"""What a model is made of, apart from its weights. No torch here: the zoo and the runtimes read it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from emclick.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class CorrectionSpec:
+    """The mask correction network and its ablations (paper, tables 4 and 5).
+
+    Attributes:
+        width: channels C at 1/4 resolution.
+        templates: templates T per polarity.
+        heads: attention heads.
+        attention: use click-guided self-attention.
+        correlation: use click-guided correlation.
+        selection: rank templates by similarity to the clicks and distance; off: by distance alone.
+        attention_negatives: attention reads negative templates too.
+        correlation_negatives: correlation reads negative templates too.
+    """
+
+    width: int = 64
+    templates: int = 64
+    heads: int = 4
+    attention: bool = True
+    correlation: bool = True
+    selection: bool = True
+    attention_negatives: bool = True
+    correlation_negatives: bool = True
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A first-click network with the corrector on top of it.
+
+    Attributes:
+        base: name of the base network in `emclick.networks.backbones.BASES`.
+        correction: the mask correction network.
+    """
+
+    base: str
+    correction: CorrectionSpec = CorrectionSpec()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`; unknown or missing names are an error.
+
+        Raises:
+            CheckpointError: the mapping is not a model specification; the message says why.
+        """
+        try:
+            correction = dict(values["correction"])
+            known = {field.name for field in fields(CorrectionSpec)}
+            if unknown := sorted(set(correction) - known | set(values) - {"base", "correction"}):
+                raise CheckpointError(f"model specification holds unknown entries: {', '.join(unknown)}")
+            return cls(base=str(values["base"]), correction=CorrectionSpec(**correction))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"not a model specification: {error!r}") from error

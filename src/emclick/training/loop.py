@@ -1,0 +1,243 @@
+"""The training loop: the only one. `train(recipe)` runs or resumes a run and leaves a model folder.
+
+A run folder holds `state.pt` (everything, for resuming), `log.jsonl`, TensorBoard events and `model/` (the
+averaged weights with their card, ready for `emclick evaluate --model`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from emclick.card import Card
+from emclick.data.sources import open_source
+from emclick.data.training_set import Batch, MixedSet
+from emclick.errors import RecipeError
+from emclick.networks.checkpoint import save_model
+from emclick.networks.model import EmcNetwork
+from emclick.training.log import RunLog
+from emclick.training.recipe import Recipe
+from emclick.training.schedule import build_optimiser, rate_factor, set_rate
+from emclick.training.simulate import number_of_clicks
+from emclick.training.start import start_network
+from emclick.training.state import Average, RunState
+from emclick.training.step import DeviceBatch, TrainingForward, compute_loss, simulate_clicks
+from emclick.training.workers import Workers
+
+_COUNT_STREAM = 2  # keeps the generator of click counts apart from those of samples and of clicks
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclass
+class StageClock:
+    """Seconds spent per stage since the last reading."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def read(self) -> dict[str, float]:
+        read, self.seconds = self.seconds, {}
+        return read
+
+
+def build_mixed_set(recipe: Recipe, step: int) -> MixedSet:
+    """The training data of the phase that `step` belongs to.
+
+    Raises:
+        DatasetError: a source is not where the recipe says.
+        RecipeError: a source without a root.
+    """
+    members = []
+    for source in recipe.sources:
+        if not source.root:
+            raise RecipeError(f"source {source.dataset} has no root; give one with --root {source.dataset}=FOLDER")
+        members.append((open_source(source.dataset, source.root, **source.options), source.weight))
+    phase, _, _ = recipe.locate(step)
+    return MixedSet(members, recipe.augmentation(phase), recipe.objects, recipe.seed)
+
+
+class Trainer:
+    """One run on one process (of several).
+
+    Args:
+        recipe: what to do.
+        recipe_text: its file, kept in the state so that a folder is not resumed by another recipe.
+        folder: the run folder, made if missing.
+        device: "cpu" or "cuda".
+        workers: this process's place among the others.
+        stop_after: stop, with everything saved, after this many steps of this session; None runs to the end.
+    """
+
+    def __init__(
+        self, recipe: Recipe, recipe_text: str, folder: Path, device: str, workers: Workers,
+        stop_after: int | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.recipe_text, self.folder, self.workers = recipe, recipe_text, folder, workers
+        self.device = torch.device(device)
+        self.stop_after = stop_after
+        self.stopping = False
+        self.clock = StageClock()
+        torch.manual_seed(recipe.seed + workers.rank)
+        network = EmcNetwork(recipe.model)
+        start_network(network, recipe.pretrained, recipe.start_from)
+        network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        network = workers.synchronise_norms(network)
+        self.state = RunState(
+            network.train(), build_optimiser(network, recipe.optimiser),
+            Average(network, recipe.ema) if recipe.ema else None,
+        )  # fmt: skip
+        self.resumed = self.state.restore(folder, recipe_text)
+        forward: nn.Module = TrainingForward(network)
+        if workers.count > 1:
+            forward = DistributedDataParallel(forward)
+        self.forward = torch.compile(forward) if recipe.compile else forward
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        dtype = PRECISIONS[self.recipe.precision]
+        if dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches from the current step to the end of the run, through all remaining phases."""
+        step = self.state.step
+        while step < self.recipe.steps:
+            phase, first_step, first_sample = self.recipe.locate(step)
+            if phase.batch % self.workers.count:
+                raise RecipeError(f"batch {phase.batch} cannot be shared by {self.workers.count} processes")
+            start = first_sample + (step - first_step) * phase.batch
+            stop = first_sample + phase.steps * phase.batch
+            yield from build_mixed_set(self.recipe, step).batches(
+                start, stop, phase.batch // self.workers.count, self.recipe.workers,
+                self.workers.rank, self.workers.count,
+            )  # fmt: skip
+            step = first_step + phase.steps
+
+    def one_step(self, batch: Batch) -> dict[str, float]:
+        """Simulate, differentiate, update; returns the losses, the gradient norm and the number of clicks."""
+        recipe, state = self.recipe, self.state
+        rng = np.random.default_rng((recipe.seed, state.step, _COUNT_STREAM))
+        count = number_of_clicks(rng, recipe.clicks.maximum, recipe.clicks.gamma)
+        with self.clock.measure("simulate"):
+            placed = DeviceBatch.move(batch, self.device)
+            maps, previous = simulate_clicks(
+                state.network, placed, count, recipe.clicks, recipe.seed, self.autocast
+            )
+        with self.clock.measure("forward"):
+            losses = compute_loss(self.forward, placed, maps, previous, recipe.loss, self.autocast)
+        with self.clock.measure("backward"):
+            set_rate(state.optimiser, rate_factor(state.step, recipe.steps, recipe.optimiser))
+            state.optimiser.zero_grad(set_to_none=True)
+            losses["total"].backward()
+        with self.clock.measure("update"):
+            limit = recipe.optimiser.clip_norm or float("inf")
+            norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit)
+            state.optimiser.step()
+            if state.average is not None:
+                state.average.update(state.network)
+        state.step += 1
+        return {**{name: float(loss.detach()) for name, loss in losses.items()}, "gradient": float(norm), "clicks": count}
+
+    def best_network(self) -> EmcNetwork:
+        """The averaged network if there is one."""
+        return self.state.average.network if self.state.average else self.state.network
+
+    def save(self) -> None:
+        """State for resuming, and the model so far."""
+        if self.workers.rank:
+            return
+        self.state.save(self.folder, self.recipe_text)
+        recipe = self.recipe
+        about = {
+            **recipe.about,
+            "recipe": recipe.name,
+            "steps": f"{self.state.step} of {recipe.steps}",
+            "training_hours": round(self.state.seconds / 3600, 2),
+        }
+        card = Card(recipe.name, recipe.model, recipe.short_side, recipe.licence, about)
+        save_model(self.folder / "model", self.best_network().state_dict(), card, torch.float16)
+
+    def run(self, log: RunLog, validate: Callable[[EmcNetwork], dict[str, Any]] | None = None) -> None:
+        """To the end of the recipe, or to `stop_after`, or to an interrupt; everything is saved on the way out."""
+        begun = last_saved = time.monotonic()
+        done_here = 0
+        batches = self.batches()
+        try:
+            while self.state.step < self.recipe.steps and not self.stopping:
+                with self.clock.measure("data"):
+                    batch = next(batches)
+                values = self.one_step(batch)
+                done_here += 1
+                now = time.monotonic()
+                self.state.seconds += now - begun
+                begun = now
+                log.step(self.state.step, values, len(batch.images) * self.workers.count, self.clock.read())
+                every = self.recipe.validation.every_steps
+                if validate and (self.state.step % every == 0 or self.state.step == self.recipe.steps):
+                    if not self.workers.rank:
+                        log.validation(self.state.step, validate(self.best_network()))
+                    self.workers.wait()
+                if now - last_saved > 60 * self.recipe.checkpoint_minutes:
+                    self.save()
+                    last_saved = now
+                self.stopping = self.workers.any(self.stopping or done_here == self.stop_after)
+        finally:
+            batches.close()
+        self.save()
+
+
+@contextlib.contextmanager
+def _stop_gently(trainer: Trainer) -> Iterator[None]:
+    """The first Ctrl-C or termination finishes the step and saves; the second stops at once."""
+
+    def ask(number: int, frame: object) -> None:
+        if trainer.stopping:
+            raise KeyboardInterrupt
+        trainer.stopping = True
+
+    signals = [signal.SIGINT, signal.SIGTERM]
+    before = {number: signal.signal(number, ask) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    recipe: Recipe, recipe_text: str, folder: Path, *, device: str = "cpu", stop_after: int | None = None,
+    quiet: bool = False,
+) -> Path:  # fmt: skip
+    """Run or resume `recipe` in `folder`; under `torchrun`, as one of several processes.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        RecipeError, DatasetError, WeightsError, CheckpointError: what is wrong with the recipe, the data, the
+            start weights or the folder's state.
+    """
+    from emclick.training.validate import make_validation
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with Workers.join(device) as workers:
+        trainer = Trainer(recipe, recipe_text, folder, workers.device(device), workers, stop_after)
+        validate = make_validation(recipe) if recipe.validation.dataset else None
+        with RunLog(folder, recipe, trainer.state.step, quiet=quiet or workers.rank > 0) as log, _stop_gently(trainer):
+            trainer.run(log, validate)
+    return folder / "model"

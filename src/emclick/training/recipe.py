@@ -1,0 +1,269 @@
+"""A training recipe: one TOML file, read into frozen dataclasses. Field names are the command line's too."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from emclick.data.augment import Augmentation
+from emclick.data.objects import ObjectRule
+from emclick.errors import RecipeError
+from emclick.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class SourceRecipe:
+    """One training source.
+
+    Attributes:
+        dataset: name in the table of datasets.
+        root: its folder; `--root NAME=DIR` on the command line replaces it.
+        options: passed to the dataset's opener (split, pattern, ...).
+        weight: share of the samples, or a table of shares per collection within the source.
+    """
+
+    dataset: str
+    root: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float | Mapping[str, float] = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one crop and batch size.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: samples per step, over all processes.
+        crop_hw: crop in px, multiples of 4.
+        scale: range of the random scale, see `Augmentation.scale`.
+    """
+
+    steps: int
+    batch: int
+    crop_hw: tuple[int, int]
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ClickRecipe:
+    """Simulated clicks after the first: at most `maximum`, n with probability ~ gamma^n (METHOD, "Training")."""
+
+    maximum: int = 23
+    gamma: float = 0.8
+    threshold: float = 0.49
+
+
+@dataclass(frozen=True)
+class OptimiserRecipe:
+    """Optimiser and schedule.
+
+    Attributes:
+        name: "adam" or "adamw".
+        lr: peak learning rate.
+        backbone_factor: the pretrained backbone learns at `lr` times this.
+        weight_decay: on matrices and kernels only.
+        betas: of Adam.
+        clip_norm: largest gradient norm; 0 does not clip.
+        schedule: "cosine" to `lr * final_factor`, or "multistep" by 0.1 at `milestones` (shares of the run).
+        warmup_steps: linear rise from 0.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-3
+    backbone_factor: float = 0.1
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = 0.0
+    schedule: Literal["cosine", "multistep"] = "multistep"
+    milestones: tuple[float, ...] = (200 / 230, 220 / 230)
+    warmup_steps: int = 0
+    final_factor: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Weights of the normalised focal losses and of the auxiliary cross-entropy."""
+
+    coarse: float = 1.0
+    corrected: float = 1.0
+    auxiliary: float = 0.4
+
+
+@dataclass(frozen=True)
+class ValidationRecipe:
+    """The real robot on a small set while training.
+
+    Attributes:
+        dataset: name in the table of datasets; empty for none.
+        root: its folder.
+        limit: objects.
+        every_steps: how often.
+        clicks: clicks per object.
+        short_side: frame; 0 takes the recipe's.
+    """
+
+    dataset: str = ""
+    root: str = ""
+    limit: int = 20
+    every_steps: int = 2000
+    clicks: int = 10
+    short_side: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run is made of.
+
+    Attributes:
+        name: name of the model that comes out.
+        model: its networks.
+        short_side: frame the card will name.
+        sources: training data.
+        phases: crop and batch sizes, in order.
+        pretrained: weights of the backbone to start from (`emclick convert` makes them); empty for none.
+        start_from: a model folder whose weights to start from; empty for none.
+        scale_base: what a scale of 1 means, see `Augmentation`.
+        precision: "fp32" or "bf16" (autocast).
+        ema: decay of the averaged weights that are evaluated and saved; 0 for none.
+        workers: data processes per training process.
+        checkpoint_minutes: how often everything is saved.
+        compile: run the training step through `torch.compile` (needs a C++ compiler).
+        licence, about: go to the model card.
+    """
+
+    name: str
+    model: ModelSpec
+    sources: tuple[SourceRecipe, ...]
+    phases: tuple[Phase, ...]
+    short_side: int = 384
+    pretrained: str = ""
+    start_from: str = ""
+    scale_base: str = "image"
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    ema: float = 0.0
+    workers: int = 1
+    checkpoint_minutes: float = 5.0
+    compile: bool = False
+    objects: ObjectRule = ObjectRule()
+    clicks: ClickRecipe = ClickRecipe()
+    optimiser: OptimiserRecipe = OptimiserRecipe()
+    loss: LossRecipe = LossRecipe()
+    validation: ValidationRecipe = ValidationRecipe()
+    licence: str = "unknown"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(phase.steps for phase in self.phases)
+
+    def augmentation(self, phase: Phase) -> Augmentation:
+        """What `phase` does to its samples."""
+        return Augmentation(crop_hw=phase.crop_hw, scale=phase.scale, scale_base=self.scale_base)
+
+    def locate(self, step: int) -> tuple[Phase, int, int]:
+        """(phase, number of its first step, number of its first sample) at `step`."""
+        first_step = first_sample = 0
+        for phase in self.phases[:-1]:
+            if step < first_step + phase.steps:
+                return phase, first_step, first_sample
+            first_step += phase.steps
+            first_sample += phase.steps * phase.batch
+        return self.phases[-1], first_step, first_sample
+
+
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        RecipeError: the file is missing or not TOML, or a field is unknown, missing or of the wrong type.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    return _check(cast(Recipe, _build(Recipe, values, "recipe")))
+
+
+def _check(recipe: Recipe) -> Recipe:
+    if not recipe.phases or not recipe.sources:
+        raise RecipeError("a recipe needs at least one phase and one source")
+    for phase in recipe.phases:
+        if phase.steps < 1 or phase.batch < 1:
+            raise RecipeError(f"phase with {phase.steps} steps of {phase.batch} samples; both must be at least 1")
+        if any(side % 4 or side < 4 for side in phase.crop_hw):
+            raise RecipeError(f"crop {phase.crop_hw} must be multiples of 4")
+        if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.correction.templates:
+            raise RecipeError(f"crop {phase.crop_hw} has fewer 1/4 pixels than the model has templates")
+    return recipe
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """`value` as TOML gave it, as an instance of the annotated type `kind`."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build_dataclass(kind, value, where)
+    if origin is tuple:
+        return _build_tuple(typing.get_args(kind), value, where)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise RecipeError(f"{where} is {value!r}; choose from {', '.join(map(str, typing.get_args(kind)))}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for option in typing.get_args(kind):
+            try:
+                return _build(option, value, where)
+            except RecipeError:
+                continue
+        raise RecipeError(f"{where} is {value!r}, which fits none of {kind}")
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where} must be a table")
+        inner = typing.get_args(kind)[1]
+        return dict(value) if inner is Any else {k: _build(inner, v, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise RecipeError(f"{where} is {value!r}; give {'an' if kind is int else 'a'} {kind.__name__}")
+    return value
+
+
+def _build_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise RecipeError(f"{where} must be a list")
+    repeated = len(inner) == 2 and inner[1] is Ellipsis
+    if not repeated and len(value) != len(inner):
+        raise RecipeError(f"{where} must have {len(inner)} entries")
+    kinds = [inner[0]] * len(value) if repeated else inner
+    return tuple(_build(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+def _build_dataclass(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where} must be a table")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    if unknown := sorted(set(value) - set(fields)):
+        raise RecipeError(f"{where}: unknown {', '.join(unknown)}; choose from {', '.join(fields)}")
+    missing = [
+        name for name, f in fields.items()
+        if name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    if missing:
+        raise RecipeError(f"{where}: {', '.join(missing)} missing")
+    built = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+    try:
+        return kind(**built)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{where}: {error}") from error

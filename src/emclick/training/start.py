@@ -1,0 +1,102 @@
+"""What weights a run starts from: fresh ones, a pretrained backbone, or a model folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from emclick.errors import CheckpointError, WeightsError
+from emclick.networks.checkpoint import load_model, load_state
+from emclick.networks.model import EmcNetwork
+from emclick.networks.official import official_key
+from emclick.training.schedule import NEW_IN_BACKBONE
+
+PREFIX = "base.backbone."
+
+
+def _mobilenet_key(key: str, base: str) -> str:
+    return re.sub(r"^blocks\.(\d+)\.", r"block\1.", key.removeprefix(PREFIX))
+
+
+def _published_key(key: str, base: str) -> str:
+    return official_key(key, base).removeprefix("feature_extractor.").removeprefix("backbone.")
+
+
+# Base network -> (our key -> key of the public pretrained file, entries of that file we have no use for).
+PRETRAINED = {
+    "mobilenet_v2": (_mobilenet_key, r"classifier\."),
+    **dict.fromkeys(
+        ("hrnet18s", "hrnet18", "hrnet32"),
+        (_published_key, r"(incre_modules|downsamp_modules|final_layer|classifier|head)\."),
+    ),
+    **dict.fromkeys(("segformer_b0", "segformer_b3"), (_published_key, r"head\.")),
+}
+
+
+def initialise(network: EmcNetwork) -> None:
+    """Xavier-gaussian of magnitude 2 for convolutions and linear layers, zero biases (METHOD, "Training")."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight, gain=math.sqrt(2))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
+    """Fill the backbone from a safetensors file of public pretrained weights, strictly.
+
+    Everything in the backbone but the click branch must be in the file, and everything in the file but its
+    classifier must have a place.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+        CheckpointError: names what is missing, left over or of the wrong shape.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"no pretrained weights at {path}; make them with `emclick convert` (docs/training.md)")
+    try:
+        given: Mapping[str, Tensor] = load_file(path)
+    except Exception as error:  # safetensors raises its own Rust error type
+        raise WeightsError(f"{path} is damaged: {error}") from error
+    base = network.spec.base
+    if base not in PRETRAINED:
+        raise CheckpointError(f"no pretrained weights are known for {base}; leave `pretrained` empty")
+    rename, useless = PRETRAINED[base]
+    own = network.state_dict()
+    skipped = (*NEW_IN_BACKBONE, "unused_norm", "num_batches_tracked")
+    wanted = {
+        rename(key, base): key for key in own if key.startswith(PREFIX) and not any(part in key for part in skipped)
+    }
+    problems = [f"missing key {key}" for key in wanted if key not in given]
+    problems += [
+        f"left-over key {key}"
+        for key in given
+        if key not in wanted and not re.match(useless, key) and not key.endswith("num_batches_tracked")
+    ]
+    problems += [
+        f"key {key} has shape {list(given[key].shape)}, not {list(own[ours].shape)}"
+        for key, ours in wanted.items()
+        if key in given and given[key].shape != own[ours].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{path} does not fit {base}: {'; '.join(problems[:8])}")
+    with torch.no_grad():
+        for key, ours in wanted.items():
+            own[ours].copy_(given[key])
+
+
+def start_network(network: EmcNetwork, pretrained: str, start_from: str) -> None:
+    """Give a new network its first weights; a model folder wins over a pretrained backbone."""
+    if start_from:
+        load_state(network, load_model(start_from)[0].state_dict(), start_from)
+        return
+    initialise(network)
+    if pretrained:
+        load_pretrained(network, pretrained)
