@@ -487,13 +487,13 @@ def test_ms_is_the_wall_time_of_the_click_and_the_first_includes_opening():
             time.sleep(0.02)
             return super().correct(image, features, inputs)
 
-    session = make(FakeModel(Slow()))
     began = time.perf_counter()
+    session = make(FakeModel(Slow()))
     first = session.click(20, 12)
-    wall = (time.perf_counter() - began) * 1000
+    between = time.perf_counter()
     second = session.click(30, 30)
-    assert 70 <= first.ms <= wall + 50 + 40
-    assert 20 <= second.ms < 50
+    assert 70 <= first.ms <= (between - began) * 1000
+    assert 20 <= second.ms <= (time.perf_counter() - between) * 1000
     assert session.undo().ms == first.ms
     assert "mask" in first.__dict__  # made within the time
 
@@ -545,12 +545,12 @@ def test_a_thousand_clicks_and_all_the_way_back():
     session = make(model)
     random = np.random.default_rng(0)
     start, marks = bits(session), {}
-    began = time.perf_counter()
+    began = time.process_time()
     for count in range(1, 1001):
         session.click(random.uniform(0, 55), random.uniform(0, 39), count == 1 or bool(random.integers(2)))
         if count in (1, 500, 999):
             marks[count] = bits(session)
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
     assert len(session.clicks) == 1000
     for count in range(999, -1, -1):
         session.undo()

@@ -30,6 +30,7 @@ class Card:
         about: free text fields: source, training data, terms, recipe, command, time, machine class.
         metrics: evaluation summaries, keyed by dataset and setting.
         sha256: of the weights file, hexadecimal.
+        method: its interaction loop, in the table of methods.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Card:
     about: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    method: str = "emc"
 
     def with_checksum(self, sha256: str) -> Card:
         return replace(self, sha256=sha256)
@@ -47,7 +49,7 @@ class Card:
         return {
             "format": FORMAT,
             "name": self.name,
-            "method": "emc",
+            "method": self.method,
             "spec": self.spec.to_dict(),
             "preprocessing": {
                 "image": "RGB, float in [0, 1]; each network normalises for itself",
@@ -79,8 +81,9 @@ class Card:
                 about=dict(values["about"]),
                 metrics=dict(values["metrics"]),
                 sha256=str(values["sha256"]),
+                method=str(values["method"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"model card is incomplete: {error!r}") from error
 
 

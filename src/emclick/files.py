@@ -55,3 +55,17 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """`write_atomic` for text, as UTF-8 with the newlines given."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        WriteError: a file is in the way, or the place is not writable.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot make folder {folder}: {error.strerror or error}") from error
+    return folder

@@ -1,0 +1,66 @@
+"""The command line. One file per command; everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from emclick.cli.convert import convert_command
+from emclick.cli.evaluate import evaluate_command
+from emclick.cli.models import models_command
+from emclick.cli.segment import segment_command
+from emclick.cli.train import train_command
+from emclick.errors import EmclickError
+
+app = typer.Typer(
+    name="emclick",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import emclick
+
+        typer.echo(f"emclick {emclick.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def emclick_command(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of a failure.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Click on an object, get its mask, correct it with more clicks, on an ordinary CPU.
+
+    Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage.
+    """
+
+
+app.command("segment")(segment_command)
+app.command("models")(models_command)
+app.command("evaluate")(evaluate_command)
+app.command("train")(train_command)
+app.command("convert")(convert_command)
+
+
+def main() -> None:
+    """Entry point of `emclick` and `python -m emclick`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("emclick: interrupted", err=True)
+        sys.exit(130)
+    except (EmclickError, OSError, MemoryError) as error:
+        if "--debug" in sys.argv:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        typer.echo(f"emclick: {text}", err=True)
+        sys.exit(1)

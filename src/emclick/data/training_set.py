@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -274,3 +275,4 @@ def _collate(items: Sequence[tuple[int, TrainingSample]]) -> Batch:
 
 def _init_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the cores belong to the training
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's to answer; it ends its workers

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card, verify_weights
 from emclick.errors import CheckpointError, WeightsError
-from emclick.files import write_bytes, write_text
+from emclick.files import make_folder, write_bytes, write_text
 from emclick.networks.model import EmcNetwork
 
 
@@ -34,8 +34,7 @@ def save_model(
     Raises:
         WriteError: the folder is not writable or the disk is full.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder)
     stored = {
         key: (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous().cpu().clone()
         for key, value in state.items()

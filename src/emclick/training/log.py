@@ -42,7 +42,7 @@ class RunLog:
     def __enter__(self) -> RunLog:
         if not self.quiet:
             self._drop_later_lines()
-            self.events = _tensorboard(self.path.parent)
+            self.events = _tensorboard(self.path.parent, self.start)
         self.progress.start()
         return self
 
@@ -61,7 +61,7 @@ class RunLog:
                 value = json.loads(line)
             except ValueError:
                 continue  # the line that a power cut left half written
-            if value["step"] <= self.start:
+            if isinstance(value, dict) and value.get("step", self.start + 1) <= self.start:
                 kept.append(line + "\n")
         write_text(self.path, "".join(kept))
 
@@ -100,10 +100,10 @@ class RunLog:
                     self.events.add_scalar(name, value, line["step"])
 
 
-def _tensorboard(folder: Path) -> Any:
-    """A TensorBoard writer, or None where tensorboard is not installed (the JSON lines hold the same)."""
+def _tensorboard(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that hides what was written after `step`, or None where tensorboard is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -23,6 +23,7 @@ from emclick.card import Card
 from emclick.data.sources import open_source
 from emclick.data.training_set import Batch, MixedSet
 from emclick.errors import RecipeError
+from emclick.files import make_folder
 from emclick.networks.checkpoint import save_model
 from emclick.networks.model import EmcNetwork
 from emclick.training.log import RunLog
@@ -34,7 +35,9 @@ from emclick.training.state import Average, RunState
 from emclick.training.step import DeviceBatch, TrainingForward, compute_loss, simulate_clicks
 from emclick.training.workers import Workers
 
-_COUNT_STREAM = 2  # keeps the generator of click counts apart from those of samples and of clicks
+# Keep the generators of click counts and of dropout apart from those of samples and of clicks.
+_COUNT_STREAM = 2
+_DROPOUT_STREAM = 3
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
@@ -90,9 +93,9 @@ class Trainer:
         self.recipe, self.recipe_text, self.folder, self.workers = recipe, recipe_text, folder, workers
         self.device = torch.device(device)
         self.stop_after = stop_after
-        self.stopping = False
+        self.stop_asked = False
         self.clock = StageClock()
-        torch.manual_seed(recipe.seed + workers.rank)
+        torch.manual_seed(recipe.seed)  # the same first weights on every process
         network = EmcNetwork(recipe.model)
         start_network(network, recipe.pretrained, recipe.start_from)
         network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -131,6 +134,9 @@ class Trainer:
     def one_step(self, batch: Batch) -> dict[str, float]:
         """Simulate, differentiate, update; returns the losses, the gradient norm and the number of clicks."""
         recipe, state = self.recipe, self.state
+        # Dropout depends on the step and the process alone, so that every process resumes as it was.
+        place = (recipe.seed, state.step, _DROPOUT_STREAM, self.workers.rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         rng = np.random.default_rng((recipe.seed, state.step, _COUNT_STREAM))
         count = number_of_clicks(rng, recipe.clicks.maximum, recipe.clicks.gamma)
         with self.clock.measure("simulate"):
@@ -176,9 +182,10 @@ class Trainer:
         """To the end of the recipe, or to `stop_after`, or to an interrupt; everything is saved on the way out."""
         begun = last_saved = time.monotonic()
         done_here = 0
+        stopping = False
         batches = self.batches()
         try:
-            while self.state.step < self.recipe.steps and not self.stopping:
+            while self.state.step < self.recipe.steps and not stopping:
                 with self.clock.measure("data"):
                     batch = next(batches)
                 values = self.one_step(batch)
@@ -195,7 +202,7 @@ class Trainer:
                 if now - last_saved > 60 * self.recipe.checkpoint_minutes:
                     self.save()
                     last_saved = now
-                self.stopping = self.workers.any(self.stopping or done_here == self.stop_after)
+                stopping = self.workers.any(self.stop_asked or done_here == self.stop_after)
         finally:
             batches.close()
         self.save()
@@ -206,9 +213,9 @@ def _stop_gently(trainer: Trainer) -> Iterator[None]:
     """The first Ctrl-C or termination finishes the step and saves; the second stops at once."""
 
     def ask(number: int, frame: object) -> None:
-        if trainer.stopping:
+        if trainer.stop_asked:
             raise KeyboardInterrupt
-        trainer.stopping = True
+        trainer.stop_asked = True
 
     signals = [signal.SIGINT, signal.SIGTERM]
     before = {number: signal.signal(number, ask) for number in signals}
@@ -234,7 +241,7 @@ def train(
     """
     from emclick.training.validate import make_validation
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with Workers.join(device) as workers:
         trainer = Trainer(recipe, recipe_text, folder, workers.device(device), workers, stop_after)
         validate = make_validation(recipe) if recipe.validation.dataset else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -131,6 +132,7 @@ class Recipe:
         pretrained: weights of the backbone to start from (`emclick convert` makes them); empty for none.
         start_from: a model folder whose weights to start from; empty for none.
         scale_base: what a scale of 1 means, see `Augmentation`.
+        padding_target: label of what lies beyond the image, see `Augmentation`.
         precision: "fp32" or "bf16" (autocast).
         ema: decay of the averaged weights that are evaluated and saved; 0 for none.
         workers: data processes per training process.
@@ -147,6 +149,7 @@ class Recipe:
     pretrained: str = ""
     start_from: str = ""
     scale_base: str = "image"
+    padding_target: int = -1
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     ema: float = 0.0
@@ -168,7 +171,9 @@ class Recipe:
 
     def augmentation(self, phase: Phase) -> Augmentation:
         """What `phase` does to its samples."""
-        return Augmentation(crop_hw=phase.crop_hw, scale=phase.scale, scale_base=self.scale_base)
+        return Augmentation(
+            crop_hw=phase.crop_hw, scale=phase.scale, scale_base=self.scale_base, padding_target=self.padding_target
+        )
 
     def locate(self, step: int) -> tuple[Phase, int, int]:
         """(phase, number of its first step, number of its first sample) at `step`."""
@@ -196,6 +201,44 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     return _check(cast(Recipe, _build(Recipe, values, "recipe")))
 
 
+def override(
+    recipe: Recipe, *, roots: Sequence[str] = (), pretrained: str | None = None, start_from: str | None = None
+) -> Recipe:
+    """The recipe with data folders and start weights of this machine.
+
+    Args:
+        roots: "NAME=DIR" each; NAME is a source's dataset, or "validation".
+
+    Raises:
+        RecipeError: a root that names no source of the recipe, or is not written NAME=DIR.
+    """
+    for text in roots:
+        name, separator, folder = text.partition("=")
+        known = {source.dataset for source in recipe.sources} | {"validation"}
+        if not separator or not folder or name not in known:
+            raise RecipeError(f"root {text!r}; give NAME=DIR with a NAME of {', '.join(sorted(known))}")
+        if name == "validation":
+            recipe = replace(recipe, validation=replace(recipe.validation, root=folder))
+        sources = (replace(s, root=folder) if s.dataset == name else s for s in recipe.sources)
+        recipe = replace(recipe, sources=tuple(sources))
+    given = {"pretrained": pretrained, "start_from": start_from}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+# Field -> (its value, the smallest it may be).
+_AT_LEAST: Mapping[str, Callable[[Recipe], tuple[float, float]]] = {
+    "model.correction.width": lambda recipe: (recipe.model.correction.width, 1),
+    "model.correction.templates": lambda recipe: (recipe.model.correction.templates, 1),
+    "model.correction.heads": lambda recipe: (recipe.model.correction.heads, 1),
+    "workers": lambda recipe: (recipe.workers, 0),
+    "clicks.maximum": lambda recipe: (recipe.clicks.maximum, 0),
+    "optimiser.warmup_steps": lambda recipe: (recipe.optimiser.warmup_steps, 0),
+    "validation.every_steps": lambda recipe: (recipe.validation.every_steps, 1),
+    "validation.limit": lambda recipe: (recipe.validation.limit, 1),
+    "validation.clicks": lambda recipe: (recipe.validation.clicks, 1),
+}
+
+
 def _check(recipe: Recipe) -> Recipe:
     if not recipe.phases or not recipe.sources:
         raise RecipeError("a recipe needs at least one phase and one source")
@@ -206,6 +249,19 @@ def _check(recipe: Recipe) -> Recipe:
             raise RecipeError(f"crop {phase.crop_hw} must be multiples of 4")
         if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.correction.templates:
             raise RecipeError(f"crop {phase.crop_hw} has fewer 1/4 pixels than the model has templates")
+        recipe.augmentation(phase)  # refuses what it cannot do
+    for name, limit in _AT_LEAST.items():
+        value, low = limit(recipe)
+        if not value >= low:
+            raise RecipeError(f"{name} is {value}; it must be at least {low}")
+    correction = recipe.model.correction
+    if correction.width % correction.heads:
+        raise RecipeError(f"correction width {correction.width} is not a multiple of its {correction.heads} heads")
+    for name, value in (("optimiser.lr", recipe.optimiser.lr), ("clicks.gamma", recipe.clicks.gamma)):
+        if not 0 < value < math.inf:
+            raise RecipeError(f"{name} is {value}; it must be above 0")
+    if not 0 <= recipe.ema < 1:
+        raise RecipeError(f"ema is {recipe.ema}; give a decay in 0..1, 1 excluded")
     return recipe
 
 

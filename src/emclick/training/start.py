@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,14 +30,28 @@ def _published_key(key: str, base: str) -> str:
     return official_key(key, base).removeprefix("feature_extractor.").removeprefix("backbone.")
 
 
-# Base network -> (our key -> key of the public pretrained file, entries of that file we have no use for).
+@dataclass(frozen=True)
+class PublicFile:
+    """What is known of the public weights of a backbone.
+
+    Attributes:
+        rename: (our key, base network) -> key in the file.
+        useless: matches keys of the file that we have no use for.
+        optional: matches keys that stay as initialised if the file holds none of them.
+    """
+
+    rename: Callable[[str, str], str]
+    useless: str
+    optional: str = r"(?!)"  # matches nothing
+
+
+_HRNET = PublicFile(_published_key, r"(incre_modules|downsamp_modules|final_layer|classifier|head)\.")
+_SEGFORMER = PublicFile(_published_key, r"head\.")
 PRETRAINED = {
-    "mobilenet_v2": (_mobilenet_key, r"classifier\."),
-    **dict.fromkeys(
-        ("hrnet18s", "hrnet18", "hrnet32"),
-        (_published_key, r"(incre_modules|downsamp_modules|final_layer|classifier|head)\."),
-    ),
-    **dict.fromkeys(("segformer_b0", "segformer_b3"), (_published_key, r"head\.")),
+    # a file from plain ImageNet training has no ASPP
+    "mobilenet_v2": PublicFile(_mobilenet_key, r"classifier\.", r"aspp\."),
+    **dict.fromkeys(("hrnet18s", "hrnet18", "hrnet32"), _HRNET),
+    **dict.fromkeys(("segformer_b0", "segformer_b3"), _SEGFORMER),
 }
 
 
@@ -53,7 +68,7 @@ def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
     """Fill the backbone from a safetensors file of public pretrained weights, strictly.
 
     Everything in the backbone but the click branch must be in the file, and everything in the file but its
-    classifier must have a place.
+    classifier must have a place. MobileNetV2's ASPP stays as it is if the file holds none of it.
 
     Raises:
         WeightsError: the file is missing or damaged.
@@ -68,17 +83,21 @@ def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
     base = network.spec.base
     if base not in PRETRAINED:
         raise CheckpointError(f"no pretrained weights are known for {base}; leave `pretrained` empty")
-    rename, useless = PRETRAINED[base]
+    public = PRETRAINED[base]
     own = network.state_dict()
     skipped = (*NEW_IN_BACKBONE, "unused_norm", "num_batches_tracked")
     wanted = {
-        rename(key, base): key for key in own if key.startswith(PREFIX) and not any(part in key for part in skipped)
+        public.rename(key, base): key
+        for key in own
+        if key.startswith(PREFIX) and not any(part in key for part in skipped)
     }
+    if not any(re.match(public.optional, key) for key in given):
+        wanted = {key: ours for key, ours in wanted.items() if not re.match(public.optional, key)}
     problems = [f"missing key {key}" for key in wanted if key not in given]
     problems += [
         f"left-over key {key}"
         for key in given
-        if key not in wanted and not re.match(useless, key) and not key.endswith("num_batches_tracked")
+        if key not in wanted and not re.match(public.useless, key) and not key.endswith("num_batches_tracked")
     ]
     problems += [
         f"key {key} has shape {list(given[key].shape)}, not {list(own[ours].shape)}"

@@ -16,6 +16,7 @@ from emclick.files import write_bytes
 from emclick.networks.model import EmcNetwork
 
 STATE_NAME = "state.pt"
+_ENTRIES = {"recipe", "step", "seconds", "network", "optimiser", "random"}
 
 
 class Average:
@@ -80,18 +81,25 @@ class RunState:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise WeightsError(f"{path} is damaged ({error}); move it away to start anew") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise WeightsError(f"{path} is damaged ({reason}); move it away to start anew") from error
+        if not isinstance(content, dict) or not _ENTRIES <= content.keys():
+            raise WeightsError(f"{path} is not the state of a run; move it away to start anew")
         if content["recipe"] != recipe_text:
             raise CheckpointError(
                 f"{path} belongs to another recipe; give another --output, or move the folder away to start anew"
             )
+        try:
+            self.network.load_state_dict(content["network"])
+            self.optimiser.load_state_dict(content["optimiser"])
+            if self.average is not None:
+                self.average.network.load_state_dict(content["average"])
+                self.average.updates = content["average_updates"]
+            _restore_random_state(content["random"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise CheckpointError(f"{path} was written by another version of emclick: {reason}") from error
         self.step, self.seconds = content["step"], content["seconds"]
-        self.network.load_state_dict(content["network"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        if self.average is not None:
-            self.average.network.load_state_dict(content["average"])
-            self.average.updates = content["average_updates"]
-        _restore_random_state(content["random"])
         return True
 
 

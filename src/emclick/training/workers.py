@@ -10,7 +10,6 @@ from typing import cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from emclick.networks.model import EmcNetwork
 from emclick.networks.sync_norm import synchronise

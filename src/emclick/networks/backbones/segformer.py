@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -147,7 +146,8 @@ class MixTransformer(Backbone):
         )  # fmt: skip
         self.click_embedding = PatchEmbedding(1, channels[0], 7, 4)
         # The release holds this norm and never applies it; kept so that parameters transfer and counts agree.
-        self.unused_norm = nn.LayerNorm(channels[0])
+        # Without a gradient, or processes that share gradients would wait for its.
+        self.unused_norm = nn.LayerNorm(channels[0]).requires_grad_(False)
 
     def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
         x = self.normalize(image)

@@ -1,0 +1,5 @@
+"""`python -m emclick`."""
+
+from emclick.cli import main
+
+main()

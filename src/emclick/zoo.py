@@ -1,0 +1,133 @@
+"""The model zoo: one table of names, and `load`, which gives a model ready for sessions."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emclick.card import CARD_NAME, Card
+from emclick.errors import MissingExtraError, UnknownNameError, WeightsError
+from emclick.methods import METHODS
+from emclick.methods.base import Method, Options
+from emclick.runtimes import RUNTIMES
+from emclick.runtimes.base import Runtime
+
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT_MODEL = "emc-mobilenetv2"
+RELEASE = "https://github.com/feiaxyt/EMC-Click"
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A model by name: what it is, and where its weights come from ("" where they ship with the package)."""
+
+    about: str
+    obtain: str = ""
+
+
+def _published(base: str) -> ZooEntry:
+    return ZooEntry(
+        f"the paper's model on {base}",
+        f"download the authors' checkpoint from {RELEASE}, then `emclick convert FILE.pth -o DIR` and use DIR "
+        "as the model",
+    )
+
+
+ZOO = {
+    "emc-mobilenetv2": ZooEntry("the default: MobileNetV2 for CPUs, ships with the package"),
+    "emc-hrnet18s": _published("HRNet-W18-small-v2"),
+    "emc-hrnet18": _published("HRNet-W18"),
+    "emc-hrnet32": _published("HRNet-W32"),
+    "emc-segformer-b0": _published("SegFormer-B0"),
+    "emc-segformer-b3": _published("SegFormer-B3"),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model: its card and the runtime that runs it.
+
+    Attributes:
+        card: what the model is.
+        runtime: runs its two networks.
+    """
+
+    card: Card
+    runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file, hexadecimal; empty for a network that is not on disk."""
+        return self.card.sha256
+
+    @property
+    def short_side(self) -> int:
+        """Frame side the model is meant for, in pixels."""
+        return self.card.short_side
+
+    @property
+    def templates(self) -> int:
+        """Templates per polarity; a frame needs at least as many pixels at 1/4 resolution."""
+        return self.card.spec.correction.templates
+
+    def method(self, options: Options) -> Method[Any, Any]:
+        """The interaction loop over this model."""
+        return METHODS[self.card.method](self.runtime, self.templates, options)
+
+
+def list_models() -> list[str]:
+    """Names that `load` knows, the default first."""
+    return list(ZOO)
+
+
+def find_folder(name: str | os.PathLike[str]) -> Path:
+    """The model folder behind a zoo name or a path.
+
+    Raises:
+        UnknownNameError: neither a name of the zoo nor a model folder.
+        WeightsError: a zoo model whose weights do not ship; says how to get them.
+    """
+    path = Path(name)
+    entry = ZOO.get(os.fspath(name))
+    if entry is None:
+        if (path / CARD_NAME).is_file():
+            return path
+        hint = f"or give a folder with {CARD_NAME}, made by convert or train"
+        raise UnknownNameError("model", os.fspath(name), list_models(), hint)
+    folder = SHIPPED / os.fspath(name)
+    if not (folder / CARD_NAME).is_file():
+        how = entry.obtain or "the installation is damaged, install emclick again"
+        raise WeightsError(f"{name} has no weights here: {how}")
+    return folder
+
+
+def load(
+    name: str | os.PathLike[str] = DEFAULT_MODEL, *, runtime: str = "torch", threads: int | None = None
+) -> Model:
+    """Load a model.
+
+    Args:
+        name: of the zoo (`list_models`), or a folder made by `emclick convert` or `emclick train`.
+        runtime: name in the table of runtimes.
+        threads: CPU threads; None takes the runtime's default.
+
+    Raises:
+        UnknownNameError: no such model or runtime.
+        WeightsError: no weights here (says how to get them), or they are truncated or changed.
+        CheckpointError: the folder's card and weights do not fit each other.
+        MissingExtraError: the runtime is not installed; names the extra that brings it.
+    """
+    folder = find_folder(name)
+    if runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", runtime, sorted(RUNTIMES))
+    if runtime == "torch" and importlib.util.find_spec("torch") is None:
+        raise MissingExtraError('the torch runtime needs PyTorch: pip install "emclick[torch]"')
+    opened, card = RUNTIMES[runtime].from_folder(folder, threads=threads)
+    return Model(card, opened)

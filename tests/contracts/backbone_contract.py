@@ -1,0 +1,109 @@
+"""What every base network must do. Subclass `BackboneContract` as a `Test...` class with a `build` fixture.
+
+`build()` returns the base network, as the table of base networks does. A parameter that is never used must
+say so by having no gradient (`requires_grad_(False)`): processes that share gradients would wait for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from emclick.networks.base_network import BaseNetwork, BaseOutput
+
+Build = Callable[[], BaseNetwork]
+SIZES = [(100, 132), (52, 44), (388, 384), (64, 96)]
+
+
+def inputs(batch: int = 1, height: int = 52, width: int = 44, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images in [0, 1], and a disk map with one click each, at another place in each."""
+    random = torch.Generator().manual_seed(seed)
+    image = torch.rand(batch, 3, height, width, generator=random)
+    click_map = torch.zeros(batch, 1, height, width)
+    for number in range(batch):
+        click_map[number, 0, 10 + 9 * number : 20 + 9 * number, 5:15] = 1
+    return image, click_map
+
+
+def flat(output: BaseOutput) -> list[Tensor]:
+    return [each for each in output if each is not None]
+
+
+class BackboneContract:
+    """Channels, strides, odd sizes, gradients, determinism, independence of the batch, use of the click."""
+
+    @pytest.fixture
+    def build(self) -> Build:
+        raise NotImplementedError("give a build fixture")
+
+    @pytest.fixture
+    def network(self, build: Build) -> BaseNetwork:
+        torch.manual_seed(0)
+        return build().eval()
+
+    @pytest.mark.parametrize(("height", "width"), SIZES)
+    def test_channels_and_strides_are_the_declared_ones(self, build: Build, height: int, width: int) -> None:
+        with torch.device("meta"):  # shapes alone, which cost nothing
+            network = build().eval()
+            maps = network.backbone(torch.zeros(2, 3, height, width), torch.zeros(2, 1, height, width))
+            output = network.head(maps)
+        backbone = network.backbone
+        assert len(maps) == len(backbone.channels) == len(backbone.strides)
+        assert list(backbone.strides) == sorted(backbone.strides)
+        for each, channels, stride in zip(maps, backbone.channels, backbone.strides):
+            assert tuple(each.shape) == (2, channels, math.ceil(height / stride), math.ceil(width / stride))
+        grid = (height // 4, width // 4)
+        assert tuple(output.features.shape) == (2, network.feature_channels, *grid)
+        assert tuple(output.coarse_logits.shape) == (2, 1, *grid)
+        if output.auxiliary_logits is not None:
+            assert output.auxiliary_logits.shape == output.coarse_logits.shape
+
+    def test_gradients_reach_every_parameter(self, build: Build) -> None:
+        torch.manual_seed(0)
+        network = build().train()
+        output = network(*inputs(batch=2))
+        sum((each - 0.3).square().mean() for each in flat(output)).backward()
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+            else:
+                assert "unused" in name
+
+    def test_gradients_reach_image_and_click(self, network: BaseNetwork) -> None:
+        image, click_map = (each.requires_grad_() for each in inputs())
+        network(image, click_map).coarse_logits.square().sum().backward()
+        for each in (image, click_map):
+            assert each.grad is not None
+            assert each.grad.abs().sum() > 0
+
+    @torch.no_grad()
+    def test_eval_is_deterministic_and_blind_to_the_rest_of_the_batch(self, network: BaseNetwork) -> None:
+        image, click_map = inputs(batch=2)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        both, again = flat(network(image, click_map)), flat(network(image, click_map))
+        alone = flat(network(image[1:], click_map[1:]))
+        for first, second, single in zip(both, again, alone):
+            assert torch.equal(first, second)
+            torch.testing.assert_close(first[1:], single, rtol=1e-3, atol=1e-4)
+            assert (first[0] - first[1]).abs().max() > 1e-3
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+    @torch.no_grad()
+    def test_the_click_changes_the_answer_and_so_does_its_place(self, network: BaseNetwork) -> None:
+        image, click_map = inputs()
+        here, none = network(image, click_map), network(image, torch.zeros_like(click_map))
+        there = network(image, click_map.flip(2))
+        for other in (none, there):
+            assert (here.features - other.features).abs().max() > 1e-4
+            assert (here.coarse_logits - other.coarse_logits).abs().max() > 1e-5
+
+    @torch.no_grad()
+    @pytest.mark.parametrize(("height", "width"), [(52, 44), (100, 132)])
+    def test_odd_sizes_run(self, network: BaseNetwork, height: int, width: int) -> None:
+        for each in flat(network(*inputs(height=height, width=width))):
+            assert each.isfinite().all()
