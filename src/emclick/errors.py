@@ -35,6 +35,10 @@ class UnknownNameError(EmclickError, ValueError):
     def __init__(self, kind: str, name: object, known: "list[str]", hint: str = "") -> None:
         choices = ", ".join(known) or "none"
         super().__init__(f"unknown {kind} {name!r}; choose from {choices}" + (f" ({hint})" if hint else ""))
+        self._arguments = (kind, name, known, hint)
+
+    def __reduce__(self) -> "tuple[type, tuple[object, ...]]":
+        return type(self), self._arguments  # an exception pickles by its text, which is not what it is made of
 
 
 class OptionError(EmclickError, ValueError):

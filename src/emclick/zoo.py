@@ -124,9 +124,9 @@ def load(
         CheckpointError: the folder's card and weights do not fit each other.
         MissingExtraError: the runtime is not installed; names the extra that brings it.
     """
-    folder = find_folder(name)
     if runtime not in RUNTIMES:
         raise UnknownNameError("runtime", runtime, sorted(RUNTIMES))
+    folder = find_folder(name)
     if runtime == "torch" and importlib.util.find_spec("torch") is None:
         raise MissingExtraError('the torch runtime needs PyTorch: pip install "emclick[torch]"')
     opened, card = RUNTIMES[runtime].from_folder(folder, threads=threads)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emclick.networks.base_network import BaseNetwork, BaseOutput
+from emclick.training.start import initialise
 
 Build = Callable[[], BaseNetwork]
 SIZES = [(100, 132), (52, 44), (388, 384), (64, 96)]
@@ -43,7 +44,9 @@ class BackboneContract:
     @pytest.fixture
     def network(self, build: Build) -> BaseNetwork:
         torch.manual_seed(0)
-        return build().eval()
+        network = build()
+        initialise(network)  # as training starts: nothing vanishes on the way through
+        return network.eval()
 
     @pytest.mark.parametrize(("height", "width"), SIZES)
     def test_channels_and_strides_are_the_declared_ones(self, build: Build, height: int, width: int) -> None:

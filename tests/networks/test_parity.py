@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from emclick.networks.checkpoint import load_model
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.convert import convert_official
 from emclick.networks.model import EmcNetwork
+from emclick.networks.templates import click_features
 from networks.reference_vectors import RECORDED, Case, cases, released_state
 
 LARGEST, MEAN, PROBABILITY = 1e-3, 1e-4, 1e-3
+TIE = 5e-6  # of template scores, which are of size 1
 HALF = 4e-3  # features recorded as float16
 
 
@@ -100,15 +103,65 @@ def test_every_click_from_the_recorded_one_before(recorded: tuple[str, Path], ne
     assert flips == {False, True}
 
 
-def test_a_chained_session_gives_the_recorded_probabilities(recorded: tuple[str, Path]) -> None:
+@torch.inference_mode()
+def smallest_gap(network: EmcNetwork, case: Case, number: int) -> float:
+    """The smallest score difference between neighbours in the recorded template order of a click, in float64."""
+    exact = copy.deepcopy(network).double()
+    frames = frames_of(case)
+    frame_hw = (frames.shape[2], frames.shape[3])
+    maps = ClickMaps(len(frames), frame_hw)
+    yes = torch.ones(len(frames), dtype=torch.bool)
+    points = points_of(case, frame_hw)
+    for each, click in zip(points[: number + 1], case.clicks):
+        maps.add(each, yes & click["positive"], yes)
+    clicks = maps.input()
+    base = exact.first(frames.double(), maps.first_click_map().double())
+    before = case.arrays[f"corrected_logits{number - 1}"] if number else case.arrays["coarse_logits"]
+    previous = torch.from_numpy(before).double()
+    fused = exact.corrector.fuse(frames.double(), base.features, clicks.disks.double(), previous)
+    unit = F.normalize(fused, dim=1)
+    similarity = click_features(unit, clicks.points.double()) @ unit.flatten(2)
+    best = [(similarity * side[..., None]).amax(1) for side in (clicks.positive, ~clicks.positive)]
+    near = clicks.distances.flatten(2).double()
+    gaps = []
+    for side, polarity in enumerate(("positive", "negative")):
+        scores = (best[side] + 1 - best[1 - side]) * (1 - near[:, side])
+        order = torch.from_numpy(case.arrays[f"templates_{polarity}{number}"]).long()
+        gaps.append(float(-scores.gather(1, order).diff(dim=1).max()))
+    return min(gaps)
+
+
+def test_a_chained_session_gives_the_recorded_probabilities(
+    recorded: tuple[str, Path], network: EmcNetwork
+) -> None:
+    """Except after a tie: hr18s, case1, click 2 has two negative templates (places 30 and 31) whose scores
+    are 3e-6 apart, less than what float32 does to them; their order, and all that follows, depends on the
+    number of threads."""
     model = emclick.load(recorded[1])
+    compared = 0
     for case in cases(recorded[0]):
         session = emclick.Session(model, case.image, short_side=case.short_side, flip=case.flip)
         for number, click in enumerate(case.clicks):
             prediction = session.click(click["x"], click["y"], positive=click["positive"])
             theirs = case.arrays[f"prob{number}"]
             assert prediction.probability.shape == theirs.shape
-            assert np.abs(prediction.probability - theirs).max() <= PROBABILITY, f"{case.name} click {number}"
+            if np.abs(prediction.probability - theirs).max() > PROBABILITY:
+                gap = smallest_gap(network, case, number)
+                assert gap < TIE, f"{case.name} click {number}: no tie (scores at least {gap:.1e} apart)"
+                break
+            compared += 1
+    assert compared >= 17
+
+
+def test_ties_are_rare(recorded: tuple[str, Path], network: EmcNetwork) -> None:
+    """The one exception of the chained run is the only click whose scores are that near."""
+    near = [
+        (case.name, number)
+        for case in cases(recorded[0])
+        for number in range(len(case.clicks))
+        if smallest_gap(network, case, number) < TIE
+    ]
+    assert near == {"hr18s": [("case1", 2)], "segb0": []}[recorded[0]]
 
 
 @torch.inference_mode()

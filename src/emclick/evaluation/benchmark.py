@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import emclick
 from emclick.data.sample import Source
 from emclick.data.sources import open_source
 from emclick.errors import OptionError
@@ -46,8 +46,6 @@ def load_model(
     model: str | os.PathLike[str] | None, runtime: str | None = None, threads: int | None = None
 ) -> Any:
     """`emclick.load` with only what is given; None is the default model."""
-    import emclick
-
     options = {"runtime": runtime, "threads": threads}
     given = {name: value for name, value in options.items() if value is not None}
     return emclick.load(**given) if model is None else emclick.load(os.fspath(model), **given)
@@ -149,7 +147,7 @@ def evaluate(
         "threads": loaded.runtime.threads,
         "short_side": loaded.short_side if short_side is None else short_side,
         "flip": flip,
-        "version": version("emclick"),
+        "version": emclick.__version__,
     }
     target = None if output is None else Path(output)
     journal = Path(resume) if resume is not None else target and journal_path(target)

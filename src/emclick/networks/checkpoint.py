@@ -19,6 +19,9 @@ from emclick.errors import CheckpointError, WeightsError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.networks.model import EmcNetwork
 
+# How `torch.load` says that a file wants more than tensors and plain containers.
+_ASKS_FOR_CODE = ("Unsupported global", "Unsupported class", "Trying to load unsupported")
+
 
 def save_model(
     folder: str | os.PathLike[str], state: Mapping[str, Tensor], card: Card, dtype: torch.dtype | None = None
@@ -96,9 +99,13 @@ def read_untrusted(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            raise CheckpointError(f"{file} asks for classes to be imported, which emclick never does") from error
-        raise WeightsError(f"{file} is damaged or not a torch checkpoint: {str(error).splitlines()[0]}") from error
+        message = str(error)
+        if any(sign in message for sign in _ASKS_FOR_CODE):
+            raise CheckpointError(
+                f"{file} asks for classes to be imported, which emclick never does"
+            ) from error
+        reason = type(error).__name__
+        raise WeightsError(f"{file} is damaged or not a torch checkpoint ({reason})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not a checkpoint dictionary")
     return content

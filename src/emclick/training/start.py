@@ -55,7 +55,7 @@ PRETRAINED = {
 }
 
 
-def initialise(network: EmcNetwork) -> None:
+def initialise(network: nn.Module) -> None:
     """Xavier-gaussian of magnitude 2 for convolutions and linear layers, zero biases (METHOD, "Training")."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
