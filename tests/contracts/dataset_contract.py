@@ -28,6 +28,7 @@ class DatasetContract:
     """Attributes of a subclass:
 
     dataset: the name in the table of datasets.
+    name: the name that the source bears; None where it is the dataset's.
     options: keyword arguments of `open_source`.
     samples, objects: how many the tree of `build` holds.
     keys: the keys expected, in order; None leaves them unchecked.
@@ -37,6 +38,7 @@ class DatasetContract:
     """
 
     dataset: ClassVar[str]
+    name: ClassVar[str | None] = None
     options: ClassVar[Mapping[str, Any]] = {}
     samples: ClassVar[int]
     objects: ClassVar[int]
@@ -60,7 +62,7 @@ class DatasetContract:
         return open_source(self.dataset, root, **self.options)
 
     def test_counts_and_name(self, source: Source) -> None:
-        assert source.name == self.dataset
+        assert source.name == (self.name or self.dataset)
         assert len(source) == len(source.keys) == self.samples
         assert sum(len(source[i].objects) for i in range(len(source))) == self.objects
 

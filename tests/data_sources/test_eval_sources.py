@@ -229,6 +229,7 @@ class TestDavis585(DatasetContract):
 
 class TestFolder(DatasetContract):
     dataset, samples, objects = "folder", 4, 6
+    name = "the däta"
     keys = ("cat", "cat_2", "no suffix.v1", "Ünï_7")
     broken = "masks/cat_10.png"
 

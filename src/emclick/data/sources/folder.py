@@ -24,7 +24,7 @@ _NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>[0-9]+)")
 
 
 def open_folder(root: Path) -> MaskPairs:
-    """Open the folder that holds `images` and `masks`.
+    """Open the folder that holds `images` and `masks`; the source bears the folder's name.
 
     Object ids are the number N of the mask's name, or "1" without one ("whole" if 1 is taken).
 
@@ -40,7 +40,7 @@ def open_folder(root: Path) -> MaskPairs:
     entries = [
         ImageEntry(name, images[name], tuple(_objects(masks[name]))) for name in images if name in masks
     ]
-    return MaskPairs("folder", entries, object_or_ignored)
+    return MaskPairs(root.resolve().name or "folder", entries, object_or_ignored)
 
 
 def _owner(stem: str, images: dict[str, Path], path: Path) -> tuple[str, str]:
