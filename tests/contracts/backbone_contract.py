@@ -11,13 +11,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emclick.networks.base_network import BaseNetwork, BaseOutput
-from emclick.training.start import initialise
 
 Build = Callable[[], BaseNetwork]
-SIZES = [(100, 132), (52, 44), (388, 384), (64, 96)]
+SIZES = [(100, 132), (52, 44), (388, 384)]
 
 
 def inputs(batch: int = 1, height: int = 52, width: int = 44, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -28,6 +27,18 @@ def inputs(batch: int = 1, height: int = 52, width: int = 44, seed: int = 0) -> 
     for number in range(batch):
         click_map[number, 0, 10 + 9 * number : 20 + 9 * number, 5:15] = 1
     return image, click_map
+
+
+def enliven(network: nn.Module) -> None:
+    """Weights through which signals neither vanish nor explode in a network without statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+def far(left: Tensor, right: Tensor) -> float:
+    """Largest difference, in units of the largest value."""
+    return float((left - right).abs().max() / left.abs().max())
 
 
 def flat(output: BaseOutput) -> list[Tensor]:
@@ -45,7 +56,7 @@ class BackboneContract:
     def network(self, build: Build) -> BaseNetwork:
         torch.manual_seed(0)
         network = build()
-        initialise(network)  # as training starts: nothing vanishes on the way through
+        enliven(network)
         return network.eval()
 
     @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -92,8 +103,8 @@ class BackboneContract:
         alone = flat(network(image[1:], click_map[1:]))
         for first, second, single in zip(both, again, alone):
             assert torch.equal(first, second)
-            torch.testing.assert_close(first[1:], single, rtol=1e-3, atol=1e-4)
-            assert (first[0] - first[1]).abs().max() > 1e-3
+            assert far(first[1:], single) < 1e-4
+            assert far(first[0], first[1]) > 1e-2
         assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
     @torch.no_grad()
@@ -102,8 +113,8 @@ class BackboneContract:
         here, none = network(image, click_map), network(image, torch.zeros_like(click_map))
         there = network(image, click_map.flip(2))
         for other in (none, there):
-            assert (here.features - other.features).abs().max() > 1e-4
-            assert (here.coarse_logits - other.coarse_logits).abs().max() > 1e-5
+            assert far(here.features, other.features) > 1e-4
+            assert far(here.coarse_logits, other.coarse_logits) > 1e-4
 
     @torch.no_grad()
     @pytest.mark.parametrize(("height", "width"), [(52, 44), (100, 132)])

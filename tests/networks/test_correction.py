@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from contracts.backbone_contract import enliven
 from torch import Tensor
 
 from emclick.networks.blocks import XConv
@@ -40,7 +41,9 @@ def inputs() -> tuple[Tensor, Tensor, ClickInput, Tensor]:
 
 def network(spec: CorrectionSpec = SMALL) -> CorrectionNetwork:
     torch.manual_seed(0)
-    return CorrectionNetwork(CHANNELS, spec).eval()
+    net = CorrectionNetwork(CHANNELS, spec)
+    enliven(net)
+    return net.eval()
 
 
 def size(module: torch.nn.Module) -> int:

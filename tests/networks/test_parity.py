@@ -21,7 +21,7 @@ from emclick.networks.templates import click_features
 from networks.reference_vectors import RECORDED, Case, cases, released_state
 
 LARGEST, MEAN, PROBABILITY = 1e-3, 1e-4, 1e-3
-TIE = 5e-6  # of template scores, which are of size 1
+TIE = 3e-6  # of template scores, which are of size 1
 HALF = 4e-3  # features recorded as float16
 
 
@@ -150,18 +150,7 @@ def test_a_chained_session_gives_the_recorded_probabilities(
                 assert gap < TIE, f"{case.name} click {number}: no tie (scores at least {gap:.1e} apart)"
                 break
             compared += 1
-    assert compared >= 17
-
-
-def test_ties_are_rare(recorded: tuple[str, Path], network: EmcNetwork) -> None:
-    """The one exception of the chained run is the only click whose scores are that near."""
-    near = [
-        (case.name, number)
-        for case in cases(recorded[0])
-        for number in range(len(case.clicks))
-        if smallest_gap(network, case, number) < TIE
-    ]
-    assert near == {"hr18s": [("case1", 2)], "segb0": []}[recorded[0]]
+    assert compared >= (17 if recorded[0] == "hr18s" else 20)
 
 
 @torch.inference_mode()

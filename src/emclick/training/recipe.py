@@ -193,12 +193,37 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         RecipeError: the file is missing or not TOML, or a field is unknown, missing or of the wrong type.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_recipe(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from error
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def parse_recipe(text: str) -> Recipe:
+    """A recipe from its TOML text; raises `RecipeError` as `read_recipe`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not TOML: {error}") from error
     return _check(cast(Recipe, _build(Recipe, values, "recipe")))
+
+
+def same_training(text: str, other: str) -> bool:
+    """Whether two recipe texts train the same weights: they may differ in card, validation, workers and saving."""
+    if text == other:
+        return True
+    try:
+        recipes = [parse_recipe(each) for each in (text, other)]
+    except RecipeError:
+        return False
+    first, second = (
+        replace(
+            recipe, validation=ValidationRecipe(), workers=0, checkpoint_minutes=0.0, licence="", about={}, short_side=0
+        )
+        for recipe in recipes
+    )
+    return first == second
 
 
 def override(

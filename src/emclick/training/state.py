@@ -14,6 +14,7 @@ from torch import Tensor
 from emclick.errors import CheckpointError, WeightsError
 from emclick.files import write_bytes
 from emclick.networks.model import EmcNetwork
+from emclick.training.recipe import same_training
 
 STATE_NAME = "state.pt"
 _ENTRIES = {"recipe", "step", "seconds", "network", "optimiser", "random"}
@@ -85,7 +86,7 @@ class RunState:
             raise WeightsError(f"{path} is damaged ({reason}); move it away to start anew") from error
         if not isinstance(content, dict) or not _ENTRIES <= content.keys():
             raise WeightsError(f"{path} is not the state of a run; move it away to start anew")
-        if content["recipe"] != recipe_text:
+        if not same_training(content["recipe"], recipe_text):
             raise CheckpointError(
                 f"{path} belongs to another recipe; give another --output, or move the folder away to start anew"
             )

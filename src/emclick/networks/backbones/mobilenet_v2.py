@@ -49,13 +49,14 @@ class SameConv(nn.Conv2d):
     def _by_phases(self, x: Tensor) -> Tensor:
         """A dilation of 2 as a plain convolution on the four phases of even and odd rows and columns."""
         batch, channels, height, width = x.shape
-        x = F.pad(x, (0, width % 2, 0, height % 2))
-        half = (x.shape[2] // 2, x.shape[3] // 2)
-        phases = x.reshape(batch, channels, half[0], 2, half[1], 2).permute(3, 5, 0, 1, 2, 4)
-        phases = phases.reshape(4 * batch, channels, *half).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(phases, self.weight, self.bias, padding=1, groups=self.groups)
-        out = out.reshape(2, 2, batch, channels, *half).permute(2, 3, 4, 0, 5, 1)
-        return out.reshape(batch, channels, 2 * half[0], 2 * half[1])[..., :height, :width]
+        x = F.pad(x, (0, width % 2, 0, height % 2)).permute(0, 2, 3, 1)  # channels last: whole pixels are moved
+        half = (x.shape[1] // 2, x.shape[2] // 2)
+        phases = x.reshape(batch, half[0], 2, half[1], 2, channels).permute(2, 4, 0, 1, 3, 5)
+        phases = phases.reshape(4 * batch, *half, channels).permute(0, 3, 1, 2)
+        out = F.conv2d(phases, self.weight, self.bias, padding=1, groups=self.groups).permute(0, 2, 3, 1)
+        out = out.reshape(2, 2, batch, *half, channels).permute(2, 3, 0, 4, 1, 5)
+        out = out.reshape(batch, 2 * half[0], 2 * half[1], channels)[:, :height, :width]
+        return out.permute(0, 3, 1, 2)
 
 
 class InvertedResidual(nn.Module):
