@@ -1,15 +1,16 @@
 """Make the README's picture: a photograph, and its mask after each of three clicks.
 
-    python examples/picture.py docs/images/cat.png
+python examples/picture.py docs/images/cat.png
 """
 
 import sys
 from pathlib import Path
 
-import emclick
 import numpy as np
-from emclick.images import overlay
 from PIL import Image
+
+import emclick
+from emclick.images import overlay
 
 PHOTO = Path(__file__).parent / "images" / "cat.png"
 CLICKS = [(240, 180, True), (60, 60, False), (330, 60, True)]

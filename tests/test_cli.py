@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from emclick import cli
 from emclick.card import Card
 from emclick.images import read_mask, write_mask
@@ -14,7 +16,6 @@ from emclick.networks.model import EmcNetwork
 from emclick.session import Session
 from emclick.spec import CorrectionSpec, ModelSpec
 from emclick.zoo import load
-from PIL import Image
 
 SPEC = ModelSpec("mobilenet_v2", CorrectionSpec(width=8, templates=8))
 
@@ -145,7 +146,14 @@ def test_models_lists_every_name_and_how_to_get_it(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = run("models")
     assert code == 0
-    for name in ("emc-mobilenetv2", "emc-hrnet18s", "emc-hrnet18", "emc-hrnet32", "emc-segformer-b0", "emc-segformer-b3"):
+    for name in (
+        "emc-mobilenetv2",
+        "emc-hrnet18s",
+        "emc-hrnet18",
+        "emc-hrnet32",
+        "emc-segformer-b0",
+        "emc-segformer-b3",
+    ):
         assert name in out
     assert "emclick convert" in out
 
@@ -201,7 +209,19 @@ def test_train_says_what_a_recipe_lacks(run, tmp_path):
 
 def test_python_dash_m(photo):
     done = subprocess.run(
-        [sys.executable, "-m", "emclick", "segment", photo, "--click", "99,1", "-o", "m.png", "--model", "nope"],
+        [
+            sys.executable,
+            "-m",
+            "emclick",
+            "segment",
+            photo,
+            "--click",
+            "99,1",
+            "-o",
+            "m.png",
+            "--model",
+            "nope",
+        ],
         capture_output=True,
         text=True,
     )

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import emclick
 import pytest
+
+import emclick
 
 PUBLIC = {
     "Click", "EmclickError", "Model", "Prediction", "Session", "evaluate", "list_models", "load", "read_image",
@@ -29,7 +30,9 @@ def test_every_public_error_is_of_a_built_in_kind():
     raised = [
         kind
         for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, emclick.EmclickError) and kind is not emclick.EmclickError
+        if isinstance(kind, type)
+        and issubclass(kind, emclick.EmclickError)
+        and kind is not emclick.EmclickError
     ]
     assert len(raised) > 10
     assert all(issubclass(kind, (ValueError, TypeError, OSError)) for kind in raised)

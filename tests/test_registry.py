@@ -4,6 +4,7 @@ import pickle
 from importlib.metadata import EntryPoint
 
 import pytest
+
 from emclick import registry
 from emclick.errors import UnknownNameError
 from emclick.registry import Registry

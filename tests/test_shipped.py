@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import emclick
 import numpy as np
 import pytest
+
+import emclick
 from emclick.card import WEIGHTS_NAME, read_card
 from emclick.evaluation import report
 from emclick.zoo import DEFAULT_MODEL, SHIPPED
@@ -79,7 +80,9 @@ def test_the_first_command_of_the_readme(tmp_path, monkeypatch, capsys):
 
     words = _blocks("sh")[0].split("&& emclick ")[1].split()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["emclick", *(str(PROJECT / w) if w.startswith("examples/") else w for w in words)])
+    monkeypatch.setattr(
+        sys, "argv", ["emclick", *(str(PROJECT / w) if w.startswith("examples/") else w for w in words)]
+    )
     with pytest.raises(SystemExit) as done:
         cli.main()
     assert not done.value.code
@@ -94,7 +97,9 @@ def test_the_snippet_of_the_readme(tmp_path, monkeypatch):
 
 
 def test_links_in_the_docs_lead_somewhere():
-    pages = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((PROJECT / "docs").glob("*.md"))
+    pages = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(
+        (PROJECT / "docs").glob("*.md")
+    )
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

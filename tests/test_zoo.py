@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from emclick import zoo
 from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card
 from emclick.errors import CheckpointError, MissingExtraError, UnknownNameError, WeightsError, WriteError
@@ -110,7 +111,10 @@ def test_missing_files(folder):
         (lambda c: c.pop("licence"), "incomplete"),
         (lambda c: c.pop("spec"), "incomplete"),
         (lambda c: c["spec"].update(extra=1), "unknown entries: extra"),
-        (lambda c: c["spec"]["correction"].pop("width") and c["spec"].pop("base"), "not a model specification"),
+        (
+            lambda c: c["spec"]["correction"].pop("width") and c["spec"].pop("base"),
+            "not a model specification",
+        ),
         (lambda c: c["spec"]["correction"].update(width=16), "does not fit"),
         (lambda c: c["preprocessing"].update(short_side="big"), "incomplete"),
     ],

@@ -35,7 +35,9 @@ def metrics(paths: list[Path], sha256: str) -> dict[str, dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path, help="model folder of the run")
     parser.add_argument("results", type=Path, nargs="*", help="results files of these weights")
     parser.add_argument("--short-side", type=int, required=True, help="frame the card names, px")

@@ -43,9 +43,20 @@ _PUBLIC = {
     "write_overlay": "emclick.images",
 }
 
-__all__ = [  # noqa: RUF022  (the table above is sorted; __version__ joins it)
-    *_PUBLIC,
+__all__ = [
+    "Click",
+    "EmclickError",
+    "Model",
+    "Prediction",
+    "Session",
     "__version__",
+    "evaluate",
+    "list_models",
+    "load",
+    "read_image",
+    "read_mask",
+    "write_mask",
+    "write_overlay",
 ]
 
 

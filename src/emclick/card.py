@@ -71,7 +71,9 @@ class Card:
             CheckpointError: the mapping is not a card of a format known here.
         """
         if values.get("format") != FORMAT:
-            raise CheckpointError(f"model card of format {values.get('format')!r}; this version reads {FORMAT!r}")
+            raise CheckpointError(
+                f"model card of format {values.get('format')!r}; this version reads {FORMAT!r}"
+            )
         try:
             return cls(
                 name=str(values["name"]),

@@ -38,7 +38,9 @@ class UnknownNameError(EmclickError, ValueError):
         self._arguments = (kind, name, known, hint)
 
     def __reduce__(self) -> "tuple[type, tuple[object, ...]]":
-        return type(self), self._arguments  # an exception pickles by its text, which is not what it is made of
+        return type(
+            self
+        ), self._arguments  # an exception pickles by its text, which is not what it is made of
 
 
 class OptionError(EmclickError, ValueError):

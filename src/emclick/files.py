@@ -34,12 +34,12 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
         if os.name == "posix":  # mkstemp is private to the user; give what open() would have given
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
+            Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(target)
     except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
         if isinstance(error, OSError) and not isinstance(error, WriteError):
             reason = error.strerror or str(error)
             raise WriteError(f"cannot write {target}: {reason}; nothing was changed") from error

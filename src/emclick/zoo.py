@@ -17,6 +17,7 @@ from emclick.runtimes.base import Runtime
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "emc-mobilenetv2"
+DEFAULT_RUNTIME = "torch"
 RELEASE = "https://github.com/feiaxyt/EMC-Click"
 
 
@@ -109,7 +110,10 @@ def find_folder(name: str | os.PathLike[str]) -> Path:
 
 
 def load(
-    name: str | os.PathLike[str] = DEFAULT_MODEL, *, runtime: str = "torch", threads: int | None = None
+    name: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    runtime: str = DEFAULT_RUNTIME,
+    threads: int | None = None,
 ) -> Model:
     """Load a model.
 

@@ -26,7 +26,7 @@ def train_here(folder: Path) -> None:
 
 
 def check_norm() -> None:
-    """Runs in each process: its half of the samples through SyncNorm against all of them through BatchNorm."""
+    """In each process: its half of the samples through SyncNorm against all of them through BatchNorm."""
     rank = dist.get_rank()
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(3).double()

@@ -103,14 +103,12 @@ def differences(left: Any, right: Any, where: str = "") -> list[str]:
     if isinstance(left, torch.Tensor):
         same = left.dtype == right.dtype and left.shape == right.shape and torch.equal(left, right)
         return [] if same else [where]
+    if isinstance(left, list | tuple):
+        left, right = dict(enumerate(left)), dict(enumerate(right))
     if isinstance(left, dict):
         found = [] if left.keys() == right.keys() else [f"{where} keys"]
+        shared = left.keys() & right.keys()
         return found + [
-            d for k in left.keys() & right.keys() for d in differences(left[k], right[k], f"{where}/{k}")
-        ]
-    if isinstance(left, list | tuple):
-        found = [] if len(left) == len(right) else [f"{where} length"]
-        return found + [
-            d for i, (a, b) in enumerate(zip(left, right)) for d in differences(a, b, f"{where}/{i}")
+            each for key in shared for each in differences(left[key], right[key], f"{where}/{key}")
         ]
     return [] if left == right else [where]

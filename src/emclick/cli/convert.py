@@ -10,9 +10,14 @@ import typer
 
 def convert_command(
     source: Annotated[
-        Path, typer.Argument(help="An authors' checkpoint (.pth), or a public MobileNetV2 file (.tflite).", metavar="FILE")
+        Path,
+        typer.Argument(
+            help="An authors' checkpoint (.pth), or a public MobileNetV2 file (.tflite).", metavar="FILE"
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, made if missing.", metavar="DIR")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write, made if missing.", metavar="DIR")
+    ],
 ) -> None:
     """Turn published weights into ours.
 

@@ -37,7 +37,9 @@ def segment_command(
             metavar="X,Y[,neg]",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 0 and 255.", metavar="MASK.png")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Mask to write: 0 and 255.", metavar="MASK.png")
+    ],
     initial_mask: Annotated[
         Path | None,
         typer.Option(help="A mask to correct: every pixel that is not 0 is object.", metavar="MASK.png"),
@@ -51,14 +53,17 @@ def segment_command(
     runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: the first installed.")] = None,
     short_side: Annotated[
         int | None,
-        typer.Option(min=4, help="Shorter side of the frame in pixels. Default: the model's own.", metavar="S"),
+        typer.Option(
+            min=4, help="Shorter side of the frame in pixels. Default: the model's own.", metavar="S"
+        ),
     ] = None,
     flip: Annotated[
         bool, typer.Option("--flip", help="Average with the mirrored image: twice the time, a little better.")
     ] = False,
     threshold: Annotated[float, typer.Option(help="Probability above which a pixel is object.")] = 0.5,
     progressive_merge: Annotated[
-        bool, typer.Option("--progressive-merge", help="With a mask present, a click changes only its own part.")
+        bool,
+        typer.Option("--progressive-merge", help="With a mask present, a click changes only its own part."),
     ] = False,
 ) -> None:
     """Cut an object out of a photograph by clicks.
@@ -71,11 +76,11 @@ def segment_command(
     clicks = [parse_click(text) for text in click]
     from emclick.images import read_image, read_mask, write_mask, write_overlay
     from emclick.session import Session
-    from emclick.zoo import DEFAULT_MODEL, load
+    from emclick.zoo import DEFAULT_MODEL, DEFAULT_RUNTIME, load
 
     pixels = read_image(image)
     mask = None if initial_mask is None else read_mask(initial_mask, pixels.shape[:2])
-    loaded = load(model or DEFAULT_MODEL, **({"runtime": runtime} if runtime else {}))
+    loaded = load(model or DEFAULT_MODEL, runtime=runtime or DEFAULT_RUNTIME)
     session = Session(
         loaded,
         pixels,
@@ -90,7 +95,8 @@ def segment_command(
         kind = "positive" if made.positive else "negative"
         share = 100 * float(prediction.mask.mean())
         typer.echo(
-            f"click {number}: ({made.x:g}, {made.y:g}) {kind}, {prediction.ms:.0f} ms, object {share:.1f} % of the image"
+            f"click {number}: ({made.x:g}, {made.y:g}) {kind}, {prediction.ms:.0f} ms, "
+            f"object {share:.1f} % of the image"
         )
     write_mask(output, session.mask)
     typer.echo(f"wrote {output}")

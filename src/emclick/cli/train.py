@@ -18,7 +18,8 @@ def train_command(
         ),
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Backbone weights to start from (see convert).", metavar="FILE.safetensors")
+        Path | None,
+        typer.Option(help="Backbone weights to start from (see convert).", metavar="FILE.safetensors"),
     ] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Model folder whose weights to start from.", metavar="DIR")
@@ -28,7 +29,8 @@ def train_command(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     stop_after: Annotated[
-        int | None, typer.Option(min=1, help="Stop, with everything saved, after N further steps.", metavar="N")
+        int | None,
+        typer.Option(min=1, help="Stop, with everything saved, after N further steps.", metavar="N"),
     ] = None,
 ) -> None:
     """Train a model, or go on where an interrupted run stopped.

@@ -31,8 +31,12 @@ def convert_official(path: str | os.PathLike[str], folder: str | os.PathLike[str
     content = read_untrusted(path)
     state = content.get("state_dict")
     if not isinstance(state, dict):
-        raise CheckpointError(f'{path} holds no "state_dict"; its entries are {", ".join(map(str, content)) or "none"}')
-    odd = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+        raise CheckpointError(
+            f'{path} holds no "state_dict"; its entries are {", ".join(map(str, content)) or "none"}'
+        )
+    odd = [
+        str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
     if odd:
         raise CheckpointError(f"{path}: entries of the state dict that are no tensors: {', '.join(odd[:8])}")
     name, ours = convert_state(state)

@@ -1,4 +1,4 @@
-"""The authors' checkpoints: which of their keys is which of ours. Names are facts; nothing is unpickled into classes."""
+"""The authors' checkpoints: which of their keys is which of ours, and which model they hold."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ _SEGFORMER = (
         for i in range(4)
         for ours, theirs in (("embedding", "patch_embed"), ("blocks", "block"), ("norm", "norm"))
     ),
-    *((rf"^base\.head\.linear\.{i}\.", rf"feature_extractor.decode_head.linear_c{i + 1}.proj.") for i in range(4)),
+    *(
+        (rf"^base\.head\.linear\.{i}\.", rf"feature_extractor.decode_head.linear_c{i + 1}.proj.")
+        for i in range(4)
+    ),
     (r"\.projection\.", r".proj."),
     (r"\.attention\.", r".attn."),
     (r"\.attn\.query\.", r".attn.q."),
@@ -143,7 +146,12 @@ def _problems(state: Mapping[str, Tensor], spec: ModelSpec) -> list[str]:
             elif not torch.equal(state[name], state[theirs]) if theirs in state else False:
                 problems.append(f"key {name} differs from {theirs}, which names the same module")
     known = set(expected)
-    known |= {a + k.removeprefix(SHARED_MODULE) for k in expected if k.startswith(SHARED_MODULE) for a in SHARED_ALIASES}
+    known |= {
+        a + k.removeprefix(SHARED_MODULE)
+        for k in expected
+        if k.startswith(SHARED_MODULE)
+        for a in SHARED_ALIASES
+    }
     for name in state:
         unused = spec.base.startswith("segformer") and name.startswith(UNUSED_WITH_SEGFORMER)
         if name not in known and not unused:

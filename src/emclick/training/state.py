@@ -84,7 +84,7 @@ class RunState:
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise WeightsError(f"{path} is damaged ({reason}); move it away to start anew") from error
-        if not isinstance(content, dict) or not _ENTRIES <= content.keys():
+        if not isinstance(content, dict) or not content.keys() >= _ENTRIES:
             raise WeightsError(f"{path} is not the state of a run; move it away to start anew")
         if not same_training(content["recipe"], recipe_text):
             raise CheckpointError(

@@ -34,7 +34,9 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNormAct(channels, channels, 3)
         self.conv3 = ConvNormAct(channels, channels_out, act=False)
         self.shortcut = (
-            ConvNormAct(channels_in, channels_out, act=False) if channels_in != channels_out else nn.Identity()
+            ConvNormAct(channels_in, channels_out, act=False)
+            if channels_in != channels_out
+            else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +70,9 @@ class ExchangeModule(nn.Module):
         maps = [branch(x) for branch, x in zip(self.branches, maps)]
         mixed = []
         for paths, own in zip(self.exchange, maps):
-            received = [upsample_to(path(x), own.shape[-2:]) for path, x in zip(cast(nn.ModuleList, paths), maps)]
+            received = [
+                upsample_to(path(x), own.shape[-2:]) for path, x in zip(cast(nn.ModuleList, paths), maps)
+            ]
             total = received[0]
             for other in received[1:]:
                 total = total + other

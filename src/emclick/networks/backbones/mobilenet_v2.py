@@ -28,7 +28,9 @@ TAPS = (2, 5)  # blocks whose outputs serve 1/4 and 1/8
 class SameConv(nn.Conv2d):
     """3x3 convolution with TensorFlow's SAME padding: stride 2 pads (0, 1) on an even side, (1, 1) on an odd one."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, dilation: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, dilation: int = 1, groups: int = 1
+    ) -> None:
         padding = 0 if stride == 2 else dilation
         super().__init__(channels_in, channels_out, 3, stride, padding, dilation, groups)
 
@@ -49,7 +51,9 @@ class SameConv(nn.Conv2d):
     def _by_phases(self, x: Tensor) -> Tensor:
         """A dilation of 2 as a plain convolution on the four phases of even and odd rows and columns."""
         batch, channels, height, width = x.shape
-        x = F.pad(x, (0, width % 2, 0, height % 2)).permute(0, 2, 3, 1)  # channels last: whole pixels are moved
+        x = F.pad(x, (0, width % 2, 0, height % 2)).permute(
+            0, 2, 3, 1
+        )  # channels last: whole pixels are moved
         half = (x.shape[1] // 2, x.shape[2] // 2)
         phases = x.reshape(batch, half[0], 2, half[1], 2, channels).permute(2, 4, 0, 1, 3, 5)
         phases = phases.reshape(4 * batch, *half, channels).permute(0, 3, 1, 2)
@@ -62,7 +66,9 @@ class SameConv(nn.Conv2d):
 class InvertedResidual(nn.Module):
     """1x1 expand, 3x3 depthwise, 1x1 project; ReLU6 after the first two; shortcut where shapes allow."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, dilation: int, expansion: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, dilation: int, expansion: int
+    ) -> None:
         super().__init__()
         hidden = channels_in * expansion
         self.expand = nn.Conv2d(channels_in, hidden, 1) if expansion > 1 else None

@@ -17,7 +17,9 @@ class FusionHead(Head):
     def __init__(self, channels: Sequence[int], laterals: Sequence[int], width: int) -> None:
         super().__init__()
         self.feature_channels = width
-        self.laterals = nn.ModuleList(ConvNormAct(count, lateral) for count, lateral in zip(channels, laterals))
+        self.laterals = nn.ModuleList(
+            ConvNormAct(count, lateral) for count, lateral in zip(channels, laterals)
+        )
         self.fuse = nn.Sequential(ConvNormAct(sum(laterals), width), XConv(width, width), XConv(width, width))
         self.predict = nn.Conv2d(width, 1, 1)
 
