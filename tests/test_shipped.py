@@ -1,5 +1,6 @@
 """The model that ships: complete, small, as good as its card and the README say."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -66,6 +67,20 @@ def test_the_published_figures_reproduce(model):
         assert old["clicks"][0] == new["clicks"][0]
         assert new["iou"][0] == pytest.approx(old["iou"][0], abs=0.01)
         assert np.max(new["iou"]) == pytest.approx(np.max(old["iou"][:5]), abs=0.03)
+
+
+def test_results_of_other_weights_are_not_put_on_a_card(tmp_path):
+    from emclick.errors import CheckpointError
+
+    spec = importlib.util.spec_from_file_location("ship", PROJECT / "tools" / "ship.py")
+    assert spec and spec.loader
+    ship = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ship)
+    results = {name: {} for name in ship.KEPT} | {"miou_at": dict.fromkeys(ship.MIOU_AT, 0.5), "sha256": "a"}
+    (tmp_path / "set-384.json").write_text(json.dumps(results))
+    assert ship.metrics([tmp_path / "set-384.json"], "a")["set-384"]["miou_at"]["1"] == 0.5
+    with pytest.raises(CheckpointError, match="other weights"):
+        ship.metrics([tmp_path / "set-384.json"], "b")
 
 
 def _blocks(language: str) -> list[str]:

@@ -78,6 +78,31 @@ def _blend_rows(array: Float, taps: _Taps, start: int, stop: int) -> Float:
     return out
 
 
+def _four_taps(image: NDArray[np.uint8], rows: _Taps, columns: _Taps) -> Float:
+    """(H, W, 3) uint8 to (3, h, w) float32 in [0, 1], with the reference's rounding.
+
+    PyTorch's kernel multiplies the two weights of each corner first and adds corner by corner with fused
+    multiply-adds, here done in float64. Bit equality matters: two templates whose scores tie to rounding swap
+    over the frame's last bit, and a whole session takes another course.
+    """
+
+    def corner(row: NDArray[np.intp], column: NDArray[np.intp]) -> Float:
+        planes = np.ascontiguousarray(image[row[:, None], column].transpose(2, 0, 1), np.float32)
+        planes /= 255
+        return planes
+
+    down, right = rows.weight[:, None], columns.weight
+    up, left = 1 - down, 1 - right
+    total = (up * right) * corner(rows.low, columns.high)
+    for weight, row, column in (
+        (up * left, rows.low, columns.low),
+        (down * left, rows.high, columns.low),
+        (down * right, rows.high, columns.high),
+    ):
+        total = (corner(row, column).astype(np.float64) * weight + total).astype(np.float32)
+    return total
+
+
 def _resized_rows(
     array: NDArray[Any], out_hw: tuple[int, int], convert: Callable[[NDArray[Any]], Float] | None = None
 ) -> Iterator[tuple[int, int, Float]]:
@@ -198,16 +223,8 @@ class View:
     def image_to_frame(self, image: NDArray[np.uint8]) -> Float:
         """(H, W, 3) uint8 to (3, h, w) float32 in [0, 1]."""
         self._check(image.shape[:2], self.image_hw, "image")
-        rows, row_taps = _gathered(_taps(self.image_hw[0], self.frame_hw[0]), self.image_hw[0])
-        columns, column_taps = _gathered(_taps(self.image_hw[1], self.frame_hw[1]), self.image_hw[1])
-        if rows is not None:
-            image = image[rows]
-        if columns is not None:
-            image = image[:, columns]
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
-        planes /= 255
-        frame = _blend_rows(_blend_columns(planes, column_taps), row_taps, 0, self.frame_hw[0])
-        return self._flipped(frame)
+        rows, columns = (_taps(size, new) for size, new in zip(self.image_hw, self.frame_hw))
+        return self._flipped(_four_taps(image, rows, columns))
 
     def probability_to_image(self, frame_prob: Float) -> Float:
         """(h, w) float32 to (H, W) float32; values stay within the range of the input."""

@@ -80,7 +80,7 @@ class BackboneContract:
         torch.manual_seed(0)
         network = build().train()
         output = network(*inputs(batch=2))
-        sum((each - 0.3).square().mean() for each in flat(output)).backward()
+        torch.stack([(each - 0.3).square().mean() for each in flat(output)]).sum().backward()
         for name, parameter in network.named_parameters():
             if parameter.requires_grad:
                 assert parameter.grad is not None, name

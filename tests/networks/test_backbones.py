@@ -44,6 +44,7 @@ def test_same_padding_is_tensorflows_also_by_the_training_detours(
 ) -> None:
     torch.manual_seed(0)
     conv = SameConv(6, 6, stride, dilation, groups=6).double().train(training)
+    weights = list(conv.parameters())
     ours = torch.randn(2, 6, *size, dtype=torch.double, requires_grad=True)
     theirs = ours.detach().clone().requires_grad_()
     left = conv(ours)
@@ -51,8 +52,8 @@ def test_same_padding_is_tensorflows_also_by_the_training_detours(
     right = F.conv2d(padded, conv.weight, conv.bias, stride, 0, dilation, groups=6)
     torch.testing.assert_close(left, right)
     direction = torch.randn_like(left)
-    gradients = torch.autograd.grad((left * direction).sum(), [ours, conv.weight, conv.bias])
-    expected = torch.autograd.grad((right * direction).sum(), [theirs, conv.weight, conv.bias])
+    gradients = torch.autograd.grad((left * direction).sum(), [ours, *weights])
+    expected = torch.autograd.grad((right * direction).sum(), [theirs, *weights])
     for own, other in zip(gradients, expected):
         torch.testing.assert_close(own, other)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts.backbone_contract import enliven
 from torch import Tensor
 
+from contracts.backbone_contract import enliven
 from emclick.networks.blocks import XConv
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.correction import (
@@ -173,6 +173,8 @@ def test_xconv_is_depthwise_norm_depthwise_pointwise_norm_relu() -> None:
     torch.manual_seed(0)
     module = XConv(6, 9).eval()
     for norm in (module.norm1, module.norm2):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
         norm.weight.normal_()

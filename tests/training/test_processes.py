@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from emclick.networks.blocks import ConvNormAct
 from emclick.networks.sync_norm import SyncNorm, synchronise
@@ -29,12 +29,12 @@ def check_norm() -> None:
     """In each process: its half of the samples through SyncNorm against all of them through BatchNorm."""
     rank = dist.get_rank()
     torch.manual_seed(0)
-    plain = nn.BatchNorm2d(3).double()
+    plain = nn.BatchNorm2d(3)
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
-    ours = SyncNorm(3).double()
+    ours = SyncNorm(3)
     ours.load_state_dict(plain.state_dict())
-    x = torch.randn(4, 3, 5, 6, dtype=torch.double) * 2 + 1
+    x = torch.randn(4, 3, 5, 6) * 2 + 1
     direction = torch.randn_like(x)
     whole = x.clone().requires_grad_()
     half = x[2 * rank : 2 * rank + 2].clone().requires_grad_()
@@ -79,29 +79,36 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()
-        text = recipe_text(data, batch="4", clip_norm="0.0", warmup_steps="0")
+        # templates by distance alone: by similarity, in a network that knows nothing yet, scores tie
+        correction = "{ width = 16, templates = 16, selection = false }"
+        text = recipe_text(data, batch="4", clip_norm="0.0", warmup_steps="0", correction=correction)
         (folder / "recipe.toml").write_text(text, encoding="utf-8")
     train_here(folders[0])
-    multiprocessing.spawn(process, (free_port(), str(folders[1])), nprocs=COUNT)
+    spawn(process, (free_port(), str(folders[1])), nprocs=COUNT)
     one, two = (read_state(folder) for folder in folders)
     assert one["step"] == two["step"] == 1
     assert one["network"].keys() == two["network"].keys()
     for key, value in one["network"].items():
         if "running" in key:
             torch.testing.assert_close(two["network"][key], value, rtol=1e-3, atol=1e-5, msg=key)
-    # Adam makes a step of the rate out of any gradient, however small, so compare its first moments, which
-    # are the gradients, and the weights where these are more than rounding.
+    # Adam makes a full step out of any gradient, however small, so compare its first moments: the gradients.
     assert one["optimiser"]["state"].keys() == two["optimiser"]["state"].keys()
     largest = max(float(entry["exp_avg"].abs().max()) for entry in one["optimiser"]["state"].values())
-    for number, entry in one["optimiser"]["state"].items():
-        other = two["optimiser"]["state"][number]["exp_avg"]
-        torch.testing.assert_close(other, entry["exp_avg"], rtol=1e-2, atol=1e-4 * largest, msg=str(number))
+    apart = {
+        number: float((entry["exp_avg"] - two["optimiser"]["state"][number]["exp_avg"]).abs().max())
+        for number, entry in one["optimiser"]["state"].items()
+    }
+    assert max(apart.values()) < 1e-3 * largest, (
+        largest,
+        sorted(apart.items(), key=lambda item: -item[1])[:5],
+    )
 
 
 def test_synchronise_replaces_every_norm_and_keeps_what_it_holds() -> None:
-    module = nn.Sequential(ConvNormAct(3, 4), nn.Sequential(nn.BatchNorm2d(4, eps=1e-3, momentum=0.3))).eval()
-    with torch.no_grad():
-        module[1][0].running_mean.fill_(2.0)
+    inner = nn.BatchNorm2d(4, eps=1e-3, momentum=0.3)
+    module = nn.Sequential(ConvNormAct(3, 4), nn.Sequential(inner)).eval()
+    assert inner.running_mean is not None
+    inner.running_mean.fill_(2.0)
     x = torch.randn(2, 3, 4, 4)
     before, keys = module(x), list(module.state_dict())
     synchronise(module)

@@ -77,17 +77,23 @@ class ClickBranch(nn.Module):
         self.scale = nn.Parameter(torch.tensor([0.05]))
 
     def forward(self, click_map: Tensor) -> Tensor:
-        """(B, 1, H, W), every value 0 or 1.
+        """(B, 1, H, W), every value 0 or 1."""
+        if self.training:
+            return self._binary(click_map) * self.scale.abs()
+        return self.down(F.leaky_relu(self.expand(click_map), 0.2)) * self.scale.abs()
 
-        For a binary map the LeakyReLU takes two values per channel, so the branch is one convolution of the
-        map and of a map of ones (which differs from a bias at the border). Same sums, a tenth of the work.
+    def _binary(self, click_map: Tensor) -> Tensor:
+        """The same sums in less than half the time (docs/log.md).
+
+        On a binary map the LeakyReLU takes two values per channel, so the two convolutions are one, of the map
+        and of a map of ones (which differs from a bias at the border).
         """
         assert self.expand.bias is not None
         off = F.leaky_relu(self.expand.bias, 0.2)
         on = F.leaky_relu(self.expand.weight.flatten() + self.expand.bias, 0.2)
         kernel = torch.einsum("ochw,ck->okhw", self.down.weight, torch.stack([on - off, off], 1))
         both = torch.cat([click_map, torch.ones_like(click_map)], 1)
-        return F.conv2d(both, kernel, self.down.bias, stride=2, padding=1) * self.scale.abs()
+        return F.conv2d(both, kernel, self.down.bias, stride=2, padding=1)
 
 
 def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -> Tensor:

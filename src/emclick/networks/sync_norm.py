@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        total = grad_outputs[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def all_reduce(value: Tensor) -> Tensor:
+    """Differentiable sum of `value` over all processes."""
+    return cast(Tensor, _SumOverProcesses.apply(value))
 
 
 class SyncNorm(nn.BatchNorm2d):
@@ -15,12 +37,12 @@ class SyncNorm(nn.BatchNorm2d):
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
         x = input.float()
-        local = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])])
-        total = all_reduce(local)
-        channels = x.shape[1]
+        # In two passes: the mean of squares less the squared mean loses all digits where features hardly vary.
+        total = all_reduce(torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])]))
         count = total[-1]
-        mean = total[:channels] / count
-        variance = (total[channels : 2 * channels] / count - mean * mean).clamp_min(0)
+        mean = total[:-1] / count
+        centred = x - mean[:, None, None]
+        variance = all_reduce((centred * centred).sum((0, 2, 3))) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             rate = self.momentum if self.momentum is not None else 0.1
             with torch.no_grad():
@@ -29,8 +51,7 @@ class SyncNorm(nn.BatchNorm2d):
                 if self.num_batches_tracked is not None:
                     self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
 def synchronise(module: nn.Module) -> nn.Module:

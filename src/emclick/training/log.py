@@ -46,7 +46,9 @@ class RunLog:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.stop()
         if self.events is not None:
             self.events.close()
@@ -87,7 +89,9 @@ class RunLog:
         flat = {f"validation_{name}": value for name, value in values.items()}
         self._write({"step": step, **flat})
         if not self.quiet:
-            self.progress.console.print(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()))
+            self.progress.console.print(
+                f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items())
+            )
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.quiet:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,7 +68,9 @@ def build_mixed_set(recipe: Recipe, step: int) -> MixedSet:
     members = []
     for source in recipe.sources:
         if not source.root:
-            raise RecipeError(f"source {source.dataset} has no root; give one with --root {source.dataset}=FOLDER")
+            raise RecipeError(
+                f"source {source.dataset} has no root; give one with --root {source.dataset}=FOLDER"
+            )
         members.append((open_source(source.dataset, source.root, **source.options), source.weight))
     phase, _, _ = recipe.locate(step)
     return MixedSet(members, recipe.augmentation(phase), recipe.objects, recipe.seed)
@@ -108,7 +110,7 @@ class Trainer:
         forward: nn.Module = TrainingForward(network)
         if workers.count > 1:
             forward = DistributedDataParallel(forward)
-        self.forward = torch.compile(forward) if recipe.compile else forward
+        self.forward = cast(nn.Module, torch.compile(forward)) if recipe.compile else forward
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = PRECISIONS[self.recipe.precision]
@@ -116,7 +118,7 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Batches from the current step to the end of the run, through all remaining phases."""
         step = self.state.step
         while step < self.recipe.steps:
@@ -157,7 +159,11 @@ class Trainer:
             if state.average is not None:
                 state.average.update(state.network)
         state.step += 1
-        return {**{name: float(loss.detach()) for name, loss in losses.items()}, "gradient": float(norm), "clicks": count}
+        return {
+            **{name: float(loss.detach()) for name, loss in losses.items()},
+            "gradient": float(norm),
+            "clicks": count,
+        }
 
     def best_network(self) -> EmcNetwork:
         """The averaged network if there is one."""
@@ -245,6 +251,9 @@ def train(
     with Workers.join(device) as workers:
         trainer = Trainer(recipe, recipe_text, folder, workers.device(device), workers, stop_after)
         validate = make_validation(recipe) if recipe.validation.dataset else None
-        with RunLog(folder, recipe, trainer.state.step, quiet=quiet or workers.rank > 0) as log, _stop_gently(trainer):
+        with (
+            RunLog(folder, recipe, trainer.state.step, quiet=quiet or workers.rank > 0) as log,
+            _stop_gently(trainer),
+        ):
             trainer.run(log, validate)
     return folder / "model"

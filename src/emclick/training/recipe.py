@@ -172,7 +172,10 @@ class Recipe:
     def augmentation(self, phase: Phase) -> Augmentation:
         """What `phase` does to its samples."""
         return Augmentation(
-            crop_hw=phase.crop_hw, scale=phase.scale, scale_base=self.scale_base, padding_target=self.padding_target
+            crop_hw=phase.crop_hw,
+            scale=phase.scale,
+            scale_base=self.scale_base,
+            padding_target=self.padding_target,
         )
 
     def locate(self, step: int) -> tuple[Phase, int, int]:
@@ -219,7 +222,13 @@ def same_training(text: str, other: str) -> bool:
         return False
     first, second = (
         replace(
-            recipe, validation=ValidationRecipe(), workers=0, checkpoint_minutes=0.0, licence="", about={}, short_side=0
+            recipe,
+            validation=ValidationRecipe(),
+            workers=0,
+            checkpoint_minutes=0.0,
+            licence="",
+            about={},
+            short_side=0,
         )
         for recipe in recipes
     )
@@ -269,7 +278,9 @@ def _check(recipe: Recipe) -> Recipe:
         raise RecipeError("a recipe needs at least one phase and one source")
     for phase in recipe.phases:
         if phase.steps < 1 or phase.batch < 1:
-            raise RecipeError(f"phase with {phase.steps} steps of {phase.batch} samples; both must be at least 1")
+            raise RecipeError(
+                f"phase with {phase.steps} steps of {phase.batch} samples; both must be at least 1"
+            )
         if any(side % 4 or side < 4 for side in phase.crop_hw):
             raise RecipeError(f"crop {phase.crop_hw} must be multiples of 4")
         if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.correction.templates:
@@ -281,7 +292,9 @@ def _check(recipe: Recipe) -> Recipe:
             raise RecipeError(f"{name} is {value}; it must be at least {low}")
     correction = recipe.model.correction
     if correction.width % correction.heads:
-        raise RecipeError(f"correction width {correction.width} is not a multiple of its {correction.heads} heads")
+        raise RecipeError(
+            f"correction width {correction.width} is not a multiple of its {correction.heads} heads"
+        )
     for name, value in (("optimiser.lr", recipe.optimiser.lr), ("clicks.gamma", recipe.clicks.gamma)):
         if not 0 < value < math.inf:
             raise RecipeError(f"{name} is {value}; it must be above 0")
@@ -299,7 +312,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return _build_tuple(typing.get_args(kind), value, where)
     if origin is Literal:
         if value not in typing.get_args(kind):
-            raise RecipeError(f"{where} is {value!r}; choose from {', '.join(map(str, typing.get_args(kind)))}")
+            raise RecipeError(
+                f"{where} is {value!r}; choose from {', '.join(map(str, typing.get_args(kind)))}"
+            )
         return value
     if origin in (typing.Union, types.UnionType):
         for option in typing.get_args(kind):
@@ -312,11 +327,14 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where} must be a table")
         inner = typing.get_args(kind)[1]
-        return dict(value) if inner is Any else {k: _build(inner, v, f"{where}.{k}") for k, v in value.items()}
+        return (
+            dict(value) if inner is Any else {k: _build(inner, v, f"{where}.{k}") for k, v in value.items()}
+        )
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(f"{where} is {value!r}; give {'an' if kind is int else 'a'} {kind.__name__}")
+    plain = cast(type, kind)
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise RecipeError(f"{where} is {value!r}; give {'an' if plain is int else 'a'} {plain.__name__}")
     return value
 
 

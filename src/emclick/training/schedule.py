@@ -16,7 +16,9 @@ NEW_IN_BACKBONE = ("click_branch", "click_embedding")
 
 
 def _cosine(progress: float, recipe: OptimiserRecipe) -> float:
-    return recipe.final_factor + (1 - recipe.final_factor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return recipe.final_factor + (1 - recipe.final_factor) * 0.5 * (
+        1 + math.cos(math.pi * min(progress, 1.0))
+    )
 
 
 def _multistep(progress: float, recipe: OptimiserRecipe) -> float:

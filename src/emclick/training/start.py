@@ -75,7 +75,9 @@ def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
         CheckpointError: names what is missing, left over or of the wrong shape.
     """
     if not Path(path).is_file():
-        raise WeightsError(f"no pretrained weights at {path}; make them with `emclick convert` (docs/training.md)")
+        raise WeightsError(
+            f"no pretrained weights at {path}; make them with `emclick convert` (docs/training.md)"
+        )
     try:
         given: Mapping[str, Tensor] = load_file(path)
     except Exception as error:  # safetensors raises its own Rust error type

@@ -94,9 +94,13 @@ def simulate_clicks(
         for _ in range(count):
             logits = network.correct(batch.images, base.features, maps.input(), logits).float()
             full = F.interpolate(logits, size=batch.images.shape[-2:], mode="bilinear", align_corners=True)
-            found = next_clicks(torch.sigmoid(full)[:, 0].cpu().numpy(), targets, rngs, threshold=recipe.threshold)
+            found = next_clicks(
+                torch.sigmoid(full)[:, 0].cpu().numpy(), targets, rngs, threshold=recipe.threshold
+            )
             maps.add(
-                torch.tensor([(c.row, c.column) if c else (0, 0) for c in found], dtype=torch.float32, device=device),
+                torch.tensor(
+                    [(c.row, c.column) if c else (0, 0) for c in found], dtype=torch.float32, device=device
+                ),
                 torch.tensor([bool(c and c.positive) for c in found], device=device),
                 torch.tensor([c is not None for c in found], device=device),
             )

@@ -60,5 +60,3 @@ class Workers:
         """Until every process is here."""
         if self.count > 1:
             dist.barrier()
-
-
