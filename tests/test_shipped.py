@@ -73,7 +73,8 @@ def test_results_of_other_weights_are_not_put_on_a_card(tmp_path):
     from emclick.errors import CheckpointError
 
     spec = importlib.util.spec_from_file_location("ship", PROJECT / "tools" / "ship.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     ship = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ship)
     results = {name: {} for name in ship.KEPT} | {"miou_at": dict.fromkeys(ship.MIOU_AT, 0.5), "sha256": "a"}

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
+
 from emclick.networks.backbones.mobilenet_v2 import SameConv
 from emclick.networks.blocks import ClickBranch
-from torch import nn
 
 
 def gradients(module: nn.Module, x: torch.Tensor, training: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:

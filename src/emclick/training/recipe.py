@@ -156,7 +156,7 @@ class Recipe:
     workers: int = 1
     checkpoint_minutes: float = 5.0
     compile: bool = False
-    objects: ObjectRule = ObjectRule()
+    objects: ObjectRule = field(default_factory=ObjectRule)
     clicks: ClickRecipe = ClickRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
     loss: LossRecipe = LossRecipe()
