@@ -1,5 +1,6 @@
 """The command line, as a user types it: results, exit codes, one clear line for each failure."""
 
+import re
 import subprocess
 import sys
 
@@ -142,6 +143,45 @@ def test_debug_shows_the_traceback(run, model, photo, tmp_path):
         run("--debug", "segment", photo, "--click", "99,1", "--model", model, "-o", tmp_path / "m.png")
 
 
+def test_debug_may_stand_anywhere(run, photo, tmp_path):
+    from emclick.errors import UnknownNameError
+
+    with pytest.raises(UnknownNameError):
+        run("segment", photo, "--click", "9,1", "--model", "nope", "-o", tmp_path / "m.png", "--debug")
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too(run, photo, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr("emclick.zoo.load", fail)
+    code, _, err = run("segment", photo, "--click", "9,1", "-o", tmp_path / "m.png")
+    assert (code, err) == (1, "emclick: unexpected RuntimeError: first second (--debug shows where)\n")
+
+
+def test_the_names_of_the_results_are_checked_before_the_work(run, model, photo, tmp_path):
+    for more in (
+        ["-o", tmp_path / "m.png", "--overlay", tmp_path / "o.txt"],
+        ["-o", tmp_path / "no" / "m.png"],
+    ):
+        code, out, err = run("segment", photo, "--click", "9,1", "--model", model, *more)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png"]
+    code, _, err = run(
+        "evaluate",
+        "--dataset",
+        "folder",
+        "--root",
+        tmp_path,
+        "--model",
+        model,
+        "--plot",
+        tmp_path / "no" / "p.png",
+    )
+    assert code == 1
+    assert "there is no folder" in err
+
+
 def test_models_lists_every_name_and_how_to_get_it(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = run("models")
@@ -205,6 +245,36 @@ def test_convert_never_imports_classes(run, tmp_path, capsys):
 def test_train_says_what_a_recipe_lacks(run, tmp_path):
     code, _, err = run("train", tmp_path / "no.toml")
     assert (code, err.count("\n")) == (1, 1)
+    recipe = tmp_path / "r.toml"
+    text = """name = "r"
+about = { when = %s }
+[model]
+base = "mobilenet_v2"
+[[sources]]
+dataset = "folder"
+root = "."
+options = { bogus = 1 }
+[[phases]]
+steps = 1
+batch = 1
+crop_hw = [64, 64]
+scale = [1.0, 1.0]
+"""
+    recipe.write_text(text % "2026-11-22")
+    code, _, err = run("train", recipe, "-o", tmp_path / "run")
+    assert code == 1
+    assert "JSON" in err
+    recipe.write_text(text % "'now'")
+    for options, words in [
+        (["--device", "abacus"], "choose from cpu, cuda"),
+        ([] if torch.cuda.is_available() else ["--device", "cuda"], "cuda|do not fit"),
+        ([], "do not fit"),
+    ]:
+        code, _, err = run("train", recipe, "-o", tmp_path / "run", *options)
+        assert code == 1
+        assert re.search(words, err, re.I), err
+        assert err.startswith("emclick: ")
+        assert not err.startswith("emclick: unexpected")
 
 
 def test_python_dash_m(photo):

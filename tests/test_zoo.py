@@ -9,7 +9,14 @@ import torch
 
 from emclick import zoo
 from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card
-from emclick.errors import CheckpointError, MissingExtraError, UnknownNameError, WeightsError, WriteError
+from emclick.errors import (
+    CheckpointError,
+    MissingExtraError,
+    OptionError,
+    UnknownNameError,
+    WeightsError,
+    WriteError,
+)
 from emclick.networks.checkpoint import load_model, save_model
 from emclick.networks.model import EmcNetwork
 from emclick.session import Session
@@ -59,6 +66,9 @@ def test_names():
     assert len(zoo.list_models()) == 6
     with pytest.raises(UnknownNameError, match="choose from emc-mobilenetv2"):
         zoo.load("emc-hrnet99")
+    for threads in (0, "a", True):
+        with pytest.raises(OptionError, match="threads"):
+            zoo.load(threads=threads)
     with pytest.raises(UnknownNameError, match="runtime"):
         zoo.load(runtime="abacus")
 
@@ -116,6 +126,9 @@ def test_missing_files(folder):
             "not a model specification",
         ),
         (lambda c: c["spec"]["correction"].update(width=16), "does not fit"),
+        (lambda c: c["spec"]["correction"].update(templates="x"), "templates is 'x'"),
+        (lambda c: c["spec"]["correction"].update(heads=3), "multiple"),
+        (lambda c: c["spec"]["correction"].update(attention=1), "true or false"),
         (lambda c: c["preprocessing"].update(short_side="big"), "incomplete"),
     ],
 )

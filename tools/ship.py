@@ -1,6 +1,6 @@
 """Put a trained model into the package, with its results on the card.
 
-    python tools/ship.py runs/emc-mobilenetv2/model results/emc-mobilenetv2/*.json --short-side 384
+    python tools/ship.py runs/emc-mobilenetv2/model results/*.json --short-side 384
 
 The results must be of these very weights (same SHA-256); the card's frame is set to `--short-side`. Run it once
 without results files to ship, evaluate the shipped model, then again with them to fill in the card.

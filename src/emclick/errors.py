@@ -79,5 +79,9 @@ class DatasetError(EmclickError, OSError):
     """A dataset folder that is missing or not laid out as published."""
 
 
+class WorkerError(EmclickError, OSError):
+    """A process that was working for this one died or failed."""
+
+
 class MissingExtraError(EmclickError, OSError):
     """An optional dependency is not installed; the message names the extra that brings it."""

@@ -26,6 +26,9 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
         raise WriteError(f"cannot write {str(target)!r}: a name cannot hold a null character")
     temporary: str | None = None
     try:
+        target = target.resolve()  # a link stays a link, its file is replaced
+        if target.exists() and not target.is_file():
+            raise WriteError(f"cannot write {target}: it is there and no regular file; nothing was changed")
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -44,7 +47,7 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
             reason = error.strerror or str(error)
             raise WriteError(f"cannot write {target}: {reason}; nothing was changed") from error
         raise
-    return target
+    return Path(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -55,6 +58,17 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """`write_atomic` for text, as UTF-8 with the newlines given."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def require_folder(path: str | os.PathLike[str]) -> None:
+    """Check before long work that the folder which `path` will be written to is there.
+
+    Raises:
+        WriteError: it is not.
+    """
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise WriteError(f"cannot write {path}: there is no folder {folder}")
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

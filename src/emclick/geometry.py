@@ -81,9 +81,9 @@ def _blend_rows(array: Float, taps: _Taps, start: int, stop: int) -> Float:
 def _four_taps(image: NDArray[np.uint8], rows: _Taps, columns: _Taps) -> Float:
     """(H, W, 3) uint8 to (3, h, w) float32 in [0, 1], with the reference's rounding.
 
-    PyTorch's kernel multiplies the two weights of each corner first and adds corner by corner with fused
-    multiply-adds, here done in float64. Bit equality matters: two templates whose scores tie to rounding swap
-    over the frame's last bit, and a whole session takes another course.
+    Equal to the bit to PyTorch's result with one thread: its kernel multiplies the two weights of each corner
+    first and adds corner by corner with fused multiply-adds, here done in float64. It matters: two templates
+    whose scores tie to rounding swap over the frame's last bit, and a whole session takes another course.
     """
 
     def corner(row: NDArray[np.intp], column: NDArray[np.intp]) -> Float:

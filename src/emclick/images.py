@@ -28,7 +28,7 @@ from emclick.errors import (
     UnknownNameError,
     WriteError,
 )
-from emclick.files import write_atomic
+from emclick.files import require_folder, write_atomic
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -200,7 +200,9 @@ _FILL_ALPHA = 0.45
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _DOT = {True: (0, 190, 60), False: (225, 20, 40)}
 
-_MASK_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+Formats = dict[str, tuple[str, dict[str, Any]]]
+
+_MASK_FORMATS: Formats = {
     ".png": ("PNG", {}),
     ".bmp": ("BMP", {}),
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
@@ -214,16 +216,26 @@ _OVERLAY_FORMATS = {
 }
 
 
-def _write(
-    path: str | os.PathLike[str], pixels: Pixels, formats: dict[str, tuple[str, dict[str, Any]]]
-) -> Path:
+def check_writable(mask: str | os.PathLike[str], overlay: str | os.PathLike[str] | None = None) -> None:
+    """Raise, before any work, what `write_mask` and `write_overlay` would say of these names and folders."""
+    for path, formats in ((mask, _MASK_FORMATS), (overlay, _OVERLAY_FORMATS)):
+        if path is not None:
+            require_folder(_format(path, formats)[0])
+
+
+def _format(path: str | os.PathLike[str], formats: Formats) -> tuple[Path, str, dict[str, Any]]:
+    """The path, and Pillow's name of its format with options."""
     try:
         target = Path(path)
     except TypeError as error:
         raise ImageTypeError(f"a path to write must be text or a Path, not {type(path).__name__}") from error
     if target.suffix.lower() not in formats:
         raise UnknownNameError("file suffix", target.suffix, sorted(formats))
-    name, options = formats[target.suffix.lower()]
+    return (target, *formats[target.suffix.lower()])
+
+
+def _write(path: str | os.PathLike[str], pixels: Pixels, formats: Formats) -> Path:
+    target, name, options = _format(path, formats)
 
     def encode(file: IO[bytes]) -> None:
         try:

@@ -33,6 +33,25 @@ class CorrectionSpec:
     attention_negatives: bool = True
     correlation_negatives: bool = True
 
+    def checked(self) -> CorrectionSpec:
+        """This, if a network can be built from it.
+
+        Raises:
+            CheckpointError: a value of the wrong type, below 1, or a width that the heads do not divide.
+        """
+        for name in ("width", "templates", "heads"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise CheckpointError(f"correction {name} is {value!r}; it must be a whole number above 0")
+        for field in fields(self):
+            if field.type == "bool" and type(getattr(self, field.name)) is not bool:
+                raise CheckpointError(f"correction {field.name} must be true or false")
+        if self.width % self.heads:
+            raise CheckpointError(
+                f"correction width {self.width} is not a multiple of its {self.heads} heads"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -62,7 +81,7 @@ class ModelSpec:
             known = {field.name for field in fields(CorrectionSpec)}
             if unknown := sorted(set(correction) - known | set(values) - {"base", "correction"}):
                 raise CheckpointError(f"model specification holds unknown entries: {', '.join(unknown)}")
-            return cls(base=str(values["base"]), correction=CorrectionSpec(**correction))
+            return cls(base=str(values["base"]), correction=CorrectionSpec(**correction).checked())
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise

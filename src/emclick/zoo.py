@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emclick.card import CARD_NAME, Card
-from emclick.errors import MissingExtraError, UnknownNameError, WeightsError
+from emclick.errors import MissingExtraError, OptionError, UnknownNameError, WeightsError
 from emclick.methods import METHODS
 from emclick.methods.base import Method, Options
 from emclick.runtimes import RUNTIMES
@@ -126,10 +126,13 @@ def load(
         UnknownNameError: no such model or runtime.
         WeightsError: no weights here (says how to get them), or they are truncated or changed.
         CheckpointError: the folder's card and weights do not fit each other.
+        OptionError: `threads` is not usable.
         MissingExtraError: the runtime is not installed; names the extra that brings it.
     """
     if runtime not in RUNTIMES:
         raise UnknownNameError("runtime", runtime, sorted(RUNTIMES))
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads must be a whole number above 0, not {threads!r}")
     folder = find_folder(name)
     if runtime == "torch" and importlib.util.find_spec("torch") is None:
         raise MissingExtraError('the torch runtime needs PyTorch: pip install "emclick[torch]"')

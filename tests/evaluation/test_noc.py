@@ -62,9 +62,9 @@ def test_mean_iou_continues_short_curves() -> None:
     assert mean == pytest.approx([0.4, 0.6, 0.7, 0.7])
 
 
-def test_worse_clicks_is_a_share_of_the_clicks_after_the_first() -> None:
+def test_worse_clicks_is_a_share_of_all_clicks() -> None:
     # drops: .01 exactly (not more than a point), .02, .5; five steps in all
-    assert metrics.worse_clicks([[0.5, 0.52, 0.50], [1.0, 0.5, 0.9, 0.895]]) == pytest.approx(2 / 5)
+    assert metrics.worse_clicks([[0.5, 0.52, 0.50], [1.0, 0.5, 0.9, 0.895]]) == pytest.approx(2 / 7)
     assert metrics.worse_clicks([[0.5], [0.1]]) == 0.0
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fake_session import Squares
 
+from emclick.errors import OptionError
 from emclick.evaluation.benchmark import evaluate
 from emclick.evaluation.noc import iou
 from emclick.session import Session
@@ -41,3 +42,13 @@ def test_flip_and_frame_reach_the_network() -> None:
     assert name == "open"
     assert frames.shape == (2, 3, 24, 56)  # a 20x48 image
     assert np.array_equal(frames[1], frames[0][..., ::-1])
+
+
+def test_the_outcome_unpacks_into_records_and_summary() -> None:
+    records, summary = evaluate(FakeModel(), Squares(1), short_side=24, max_clicks=1, progress=False)
+    assert summary["n"] == len(records) == len(summary["records"])
+
+
+def test_a_dataset_of_another_kind_is_refused() -> None:
+    with pytest.raises(OptionError, match="int"):
+        evaluate(FakeModel(), 5, "root")  # pyright: ignore[reportArgumentType]

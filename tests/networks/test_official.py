@@ -83,6 +83,18 @@ BREAKS = {
         lambda s: s.update({"refiner.corr_conv_pos.conv1x1.bias": s["refiner.corr_conv.conv1x1.bias"] + 1}),
         "refiner.corr_conv_pos.conv1x1.bias differs from refiner.corr_conv.conv1x1.bias",
     ),
+    "not a number": (
+        lambda s: s.update({"refiner.refine_pred.bias": torch.tensor([torch.nan])}),
+        "refiner.refine_pred.bias holds NaN",
+    ),
+    "whole numbers": (
+        lambda s: s.update({"refiner.refine_pred.bias": torch.zeros(1, dtype=torch.int64)}),
+        "refiner.refine_pred.bias holds torch.int64",
+    ),
+    "a linear layer for a convolution": (
+        lambda s: s.update({"refiner.feature_convq.weight": torch.zeros(64, 64)}),
+        r"refiner.feature_convq.weight has shape \[64, 64\]",
+    ),
 }
 
 
@@ -100,6 +112,9 @@ def test_the_unused_click_branch_of_segformer_checkpoints_is_allowed() -> None:
     state = hollow_state("segb0")
     state.update({key: v for key, v in hollow_state("hr18s").items() if key.startswith("maps_transform.")})
     assert recognise(state) == "emc-segformer-b0"
+    state["maps_transform.4.weight"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match=r"left-over key maps_transform\.4\.weight"):
+        recognise(state)
 
 
 def test_an_unknown_checkpoint_is_refused() -> None:

@@ -33,7 +33,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def emclick_command(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of a failure.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the whole traceback of a failure. May stand anywhere.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
@@ -53,14 +55,17 @@ app.command("convert")(convert_command)
 
 def main() -> None:
     """Entry point of `emclick` and `python -m emclick`."""
+    debug = "--debug" in sys.argv  # wherever it stands
     try:
-        app()
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
     except KeyboardInterrupt:
         typer.echo("emclick: interrupted", err=True)
         sys.exit(130)
-    except (EmclickError, OSError, MemoryError) as error:
-        if "--debug" in sys.argv:
+    except Exception as error:
+        if debug:
             raise
         text = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, EmclickError | OSError | MemoryError):
+            text = f"unexpected {type(error).__name__}: {text} (--debug shows where)"
         typer.echo(f"emclick: {text}", err=True)
         sys.exit(1)

@@ -24,7 +24,7 @@ def evaluate_command(
             help="Name of `emclick models`, or a folder made by convert or train. Default: the default model."
         ),
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: the first installed.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: torch.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Evaluate the first N objects only.", metavar="N")
     ] = None,

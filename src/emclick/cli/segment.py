@@ -50,7 +50,7 @@ def segment_command(
     model: Annotated[
         str | None, typer.Option(help="Name of `emclick models`, or a folder made by convert or train.")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: the first installed.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: torch.")] = None,
     short_side: Annotated[
         int | None,
         typer.Option(
@@ -74,10 +74,11 @@ def segment_command(
     Example: emclick segment dog.jpg --click 240,150 --click 300,90,neg -o mask.png --overlay overlay.png
     """
     clicks = [parse_click(text) for text in click]
-    from emclick.images import read_image, read_mask, write_mask, write_overlay
+    from emclick.images import check_writable, read_image, read_mask, write_mask, write_overlay
     from emclick.session import Session
     from emclick.zoo import DEFAULT_MODEL, DEFAULT_RUNTIME, load
 
+    check_writable(output, overlay)
     pixels = read_image(image)
     mask = None if initial_mask is None else read_mask(initial_mask, pixels.shape[:2])
     loaded = load(model or DEFAULT_MODEL, runtime=runtime or DEFAULT_RUNTIME)

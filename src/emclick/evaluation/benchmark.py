@@ -121,10 +121,13 @@ def evaluate(
         if root is None:
             raise OptionError(f"the dataset {dataset!r} needs its root folder")
         source = open_source(dataset, root)
-    else:
+    elif callable(getattr(dataset, "__getitem__", None)) and hasattr(dataset, "keys"):
         source = dataset
+    else:
+        raise OptionError(f"a dataset is a name or an opened source, not {type(dataset).__name__}")
     if paper:
-        short_side, flip = PAPER_SHORT_SIDE.get(source.name, PAPER_SHORT_SIDE_ELSEWHERE), True
+        published = dataset if isinstance(dataset, str) else source.name
+        short_side, flip = PAPER_SHORT_SIDE.get(published, PAPER_SHORT_SIDE_ELSEWHERE), True
 
     by_name = model is None or isinstance(model, str | os.PathLike)
     if not by_name and (runtime is not None or threads is not None):

@@ -84,6 +84,14 @@ def mean_iou(curves: Sequence[Curve], max_clicks: int = MAX_CLICKS) -> NDArray[n
 
 
 def worse_clicks(curves: Sequence[Curve], worse_by: float = WORSE_BY) -> float:
-    """Share of the clicks after an object's first that lowered its IoU by more than `worse_by`, 0 if none."""
-    steps = np.concatenate([np.diff(np.asarray(curve, np.float64)) for curve in curves])
-    return float(np.mean(steps < -worse_by)) if len(steps) else 0.0
+    """Share of all clicks that lowered their object's IoU by more than `worse_by`, 0 if there is none.
+
+    An object's first click counts as a click that did not: it has no IoU before it.
+
+    Args:
+        curves: IoU after each click made, per object.
+        worse_by: IoU in 0..1.
+    """
+    clicks = sum(len(curve) for curve in curves)
+    worse = sum(int((np.diff(np.asarray(curve, np.float64)) < -worse_by).sum()) for curve in curves)
+    return worse / clicks if clicks else 0.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from emclick.errors import DatasetError, EmclickError, MissingExtraError, OptionError, UnknownNameError
-from emclick.files import write_atomic, write_text
+from emclick.files import require_folder, write_atomic, write_text
 
 Results = Mapping[str, Any]
 
@@ -184,6 +184,7 @@ def check_plot_format(path: Path) -> None:
     """Raise what `plot` would raise, before hours are spent on the results."""
     if path.suffix.lower() not in PLOT_FORMATS:
         raise UnknownNameError("plot format", path.suffix, sorted(PLOT_FORMATS))
+    require_folder(path)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +52,12 @@ class Rules:
             raise OptionError(f"stop_at is an IoU above 0 and up to 1, not {self.stop_at}")
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The outcome: `records`, one per object, and `summary`, the content of the results file.
 
     `summary` holds `n` (objects), `noc`, `nof`, `at_limit` (keyed "80", "85", "90", "95"; None for one above
-    `stop_at`, which was not measured), `miou_at` (keyed "1" to "20"), `worse_clicks` (share of the clicks
-    after the first that lowered the IoU by more than 1 point), `first_ms` and `later_ms` (medians per click,
+    `stop_at`, which was not measured), `miou_at` (keyed "1" to "20"), `worse_clicks` (share of all
+    clicks made that lowered the IoU by more than 1 point), `first_ms` and `later_ms` (medians per click,
     None if there was none), `wall_s`, `images`, `images_per_s`, what made it, and `records`.
     """
 
@@ -270,7 +269,7 @@ def summarise(records: Sequence[Record], rules: Rules) -> dict[str, Any]:
             str(k): float(value)
             for k, value in enumerate(metrics.mean_iou(curves, rules.max_clicks), start=1)
         },
-        "worse_clicks": metrics.worse_clicks(curves),
+        "worse_clicks": metrics.worse_clicks([record["iou"][: len(record["clicks"])] for record in records]),
         "first_ms": float(np.median(first_ms)) if first_ms else None,
         "later_ms": float(np.median(later_ms)) if later_ms else None,
     }

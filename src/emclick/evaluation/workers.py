@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TypeVar
 
-from emclick.errors import EmclickError
+from emclick.errors import WorkerError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ def ordered_map(
     processes.
 
     Raises:
-        EmclickError: a process died; or whatever `setup` or a task raised, first in order.
+        WorkerError: a process died; or whatever `setup` or a task raised, first in order.
     """
     context = multiprocessing.get_context("spawn")
     processes: list[tuple[SpawnProcess, Connection]] = []
@@ -76,20 +76,20 @@ def _send(connection: Connection, task: object) -> None:
     try:
         connection.send(task)
     except OSError as error:
-        raise EmclickError("an evaluation process died at its start") from error
+        raise WorkerError("an evaluation process died at its start") from error
 
 
 def _receive(connection: Connection) -> tuple[bool, object]:
     try:
         return connection.recv()
     except (EOFError, OSError) as error:
-        raise EmclickError("an evaluation process died (out of memory? try fewer workers)") from error
+        raise WorkerError("an evaluation process died (out of memory? try fewer workers)") from error
 
 
 def _serve(setup: Callable[[], Callable[[object], object]], connection: Connection) -> None:
     """Body of a process: answer (True, result) or (False, exception) to each task until the pipe closes."""
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
-        run, failure = None, EmclickError("not set up")
+        run, failure = None, WorkerError("not set up")
         try:
             run = setup()
         except Exception as error:
@@ -104,8 +104,8 @@ def _serve(setup: Callable[[], Callable[[object], object]], connection: Connecti
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself if it survives pickling, else an `EmclickError` with its text."""
+    """The error itself if it survives pickling, else an `WorkerError` with its text."""
     try:
         return pickle.loads(pickle.dumps(error))
     except Exception:
-        return EmclickError(f"{type(error).__name__}: {error}")
+        return WorkerError(f"{type(error).__name__}: {error}")

@@ -23,8 +23,10 @@ OFFICIAL_SPECS = {
 # One module of the release stands under three names; all three must be there and equal.
 SHARED_MODULE = "refiner.corr_conv."
 SHARED_ALIASES = ("refiner.corr_conv_pos.", "refiner.corr_conv_neg.")
-# SegFormer models of the release may carry the HRNet click branch, which they never run.
-UNUSED_WITH_SEGFORMER = "maps_transform."
+# SegFormer models of the release may carry HRNet's click branch, which they never run: these keys, or none.
+UNUSED_WITH_SEGFORMER = frozenset(
+    f"maps_transform.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias", "3.scale")
+)
 
 # Our key -> the release's, as successive rewrites: (pattern, replacement).
 _XCONV = (
@@ -125,9 +127,21 @@ def _expected(spec: ModelSpec) -> dict[str, tuple[str, torch.Size]]:
     return {official_key(key, spec.base): (key, value.shape) for key, value in state.items()}
 
 
-def _fits(value: Tensor, shape: torch.Size) -> bool:
-    """Same shape, or a linear layer of theirs that is a 1x1 convolution of ours."""
-    return value.shape == shape or (*value.shape, 1, 1) == tuple(shape)
+def _shape(name: str, ours: torch.Size) -> torch.Size:
+    """The release's shape of a key: SegFormer's head has linear layers where ours has 1x1 convolutions."""
+    linear = name.startswith("feature_extractor.decode_head.linear_c") and name.endswith("weight")
+    return ours[:2] if linear else ours
+
+
+def _faults(name: str, value: Tensor, shape: torch.Size) -> list[str]:
+    if value.shape != shape:
+        return [f"key {name} has shape {list(value.shape)}, not {list(shape)}"]
+    counter = name.endswith("num_batches_tracked")
+    if value.layout != torch.strided or (not value.is_floating_point() and not counter):
+        return [f"key {name} holds {value.dtype} ({value.layout}), not plain floating-point numbers"]
+    if not counter and not torch.isfinite(value).all():
+        return [f"key {name} holds NaN or infinite values"]
+    return []
 
 
 def _problems(state: Mapping[str, Tensor], spec: ModelSpec) -> list[str]:
@@ -141,9 +155,9 @@ def _problems(state: Mapping[str, Tensor], spec: ModelSpec) -> list[str]:
         for name in names:
             if name not in state:
                 problems.append(f"missing key {name}")
-            elif not _fits(state[name], shape):
-                problems.append(f"key {name} has shape {list(state[name].shape)}, not {list(shape)}")
-            elif not torch.equal(state[name], state[theirs]) if theirs in state else False:
+            elif faults := _faults(name, state[name], _shape(theirs, shape)):
+                problems += faults
+            elif name != theirs and theirs in state and not torch.equal(state[name], state[theirs]):
                 problems.append(f"key {name} differs from {theirs}, which names the same module")
     known = set(expected)
     known |= {
@@ -153,7 +167,7 @@ def _problems(state: Mapping[str, Tensor], spec: ModelSpec) -> list[str]:
         for a in SHARED_ALIASES
     }
     for name in state:
-        unused = spec.base.startswith("segformer") and name.startswith(UNUSED_WITH_SEGFORMER)
+        unused = spec.base.startswith("segformer") and name in UNUSED_WITH_SEGFORMER
         if name not in known and not unused:
             problems.append(f"left-over key {name}")
     return problems

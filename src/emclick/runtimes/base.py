@@ -37,7 +37,7 @@ class CorrectionInput:
 
 
 class Runtime(ABC):
-    """Runs one model. Thread-safe if called from one thread at a time.
+    """Runs one model. Not thread-safe: one call at a time.
 
     Attributes:
         name: the runtime's name in the table ("torch", ...).

@@ -90,7 +90,7 @@ class RunLog:
         self._write({"step": step, **flat})
         if not self.quiet:
             self.progress.console.print(
-                f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items())
+                f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items() if v is not None)
             )
 
     def _write(self, line: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from emclick.training.simulate import number_of_clicks
 from emclick.training.start import start_network
 from emclick.training.state import Average, RunState
 from emclick.training.step import DeviceBatch, TrainingForward, compute_loss, simulate_clicks
-from emclick.training.workers import Workers
+from emclick.training.workers import Workers, check_device
 
 # Keep the generators of click counts and of dropout apart from those of samples and of clicks.
 _COUNT_STREAM = 2
@@ -71,7 +71,13 @@ def build_mixed_set(recipe: Recipe, step: int) -> MixedSet:
             raise RecipeError(
                 f"source {source.dataset} has no root; give one with --root {source.dataset}=FOLDER"
             )
-        members.append((open_source(source.dataset, source.root, **source.options), source.weight))
+        try:
+            opened = open_source(source.dataset, source.root, **source.options)
+        except TypeError as error:
+            raise RecipeError(
+                f"source {source.dataset}: options {dict(source.options)} do not fit: {error}"
+            ) from error
+        members.append((opened, source.weight))
     phase, _, _ = recipe.locate(step)
     return MixedSet(members, recipe.augmentation(phase), recipe.objects, recipe.seed)
 
@@ -202,6 +208,7 @@ class Trainer:
                 log.step(self.state.step, values, len(batch.images) * self.workers.count, self.clock.read())
                 every = self.recipe.validation.every_steps
                 if validate and (self.state.step % every == 0 or self.state.step == self.recipe.steps):
+                    self.save()  # a validation that fails must not cost the steps
                     if not self.workers.rank:
                         log.validation(self.state.step, validate(self.best_network()))
                     self.workers.wait()
@@ -242,11 +249,13 @@ def train(
         The model folder.
 
     Raises:
+        OptionError: no such device here.
         RecipeError, DatasetError, WeightsError, CheckpointError: what is wrong with the recipe, the data, the
             start weights or the folder's state.
     """
     from emclick.training.validate import make_validation
 
+    check_device(device)
     make_folder(folder)
     with Workers.join(device) as workers:
         trainer = Trainer(recipe, recipe_text, folder, workers.device(device), workers, stop_after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import tomllib
@@ -264,6 +265,12 @@ _AT_LEAST: Mapping[str, Callable[[Recipe], tuple[float, float]]] = {
     "model.correction.width": lambda recipe: (recipe.model.correction.width, 1),
     "model.correction.templates": lambda recipe: (recipe.model.correction.templates, 1),
     "model.correction.heads": lambda recipe: (recipe.model.correction.heads, 1),
+    "short_side": lambda recipe: (recipe.short_side, 4),
+    "optimiser.clip_norm": lambda recipe: (recipe.optimiser.clip_norm, 0),
+    "optimiser.weight_decay": lambda recipe: (recipe.optimiser.weight_decay, 0),
+    "loss.coarse": lambda recipe: (recipe.loss.coarse, 0),
+    "loss.corrected": lambda recipe: (recipe.loss.corrected, 0),
+    "loss.auxiliary": lambda recipe: (recipe.loss.auxiliary, 0),
     "workers": lambda recipe: (recipe.workers, 0),
     "clicks.maximum": lambda recipe: (recipe.clicks.maximum, 0),
     "optimiser.warmup_steps": lambda recipe: (recipe.optimiser.warmup_steps, 0),
@@ -298,6 +305,14 @@ def _check(recipe: Recipe) -> Recipe:
     for name, value in (("optimiser.lr", recipe.optimiser.lr), ("clicks.gamma", recipe.clicks.gamma)):
         if not 0 < value < math.inf:
             raise RecipeError(f"{name} is {value}; it must be above 0")
+    if not 0 < recipe.clicks.threshold < 1:
+        raise RecipeError(f"clicks.threshold is {recipe.clicks.threshold}; it must lie between 0 and 1")
+    try:
+        json.dumps(dict(recipe.about))
+    except TypeError as error:
+        raise RecipeError(
+            f"about goes to the model card, which is JSON: {error}; write it as text"
+        ) from error
     if not 0 <= recipe.ema < 1:
         raise RecipeError(f"ema is {recipe.ema}; give a decay in 0..1, 1 excluded")
     return recipe

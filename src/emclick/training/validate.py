@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,24 +13,26 @@ from emclick.training.recipe import Recipe
 def make_validation(recipe: Recipe) -> Callable[[EmcNetwork], dict[str, Any]]:
     """A function that evaluates a network as `recipe.validation` says: NoC at 85 and 90, failures, mIoU."""
     from emclick.card import Card
+    from emclick.data.sources import open_source
     from emclick.evaluation.benchmark import evaluate
     from emclick.runtimes.torch import TorchRuntime
     from emclick.zoo import Model
 
     settings = recipe.validation
+    source = open_source(settings.dataset, settings.root)  # a wrong root shows now, not after hours
     card = Card(recipe.name, recipe.model, recipe.short_side)
 
     def validate(network: EmcNetwork) -> dict[str, Any]:
-        model = Model(card, TorchRuntime(network))
+        model = Model(card, TorchRuntime(copy.deepcopy(network)))  # the runtime sets mode and device
         summary = evaluate(
-            model, settings.dataset, settings.root, limit=settings.limit, progress=False,
+            model, source, limit=settings.limit, progress=False,
             short_side=settings.short_side or None, max_clicks=settings.clicks,
         ).summary  # fmt: skip
         return {
             "noc85": summary["noc"]["85"],
             "noc90": summary["noc"]["90"],
             "nof90": summary["nof"]["90"],
-            "miou3": summary["miou_at"]["3"],
+            "miou3": summary["miou_at"].get("3"),
         }
 
     return validate

@@ -11,10 +11,19 @@ from typing import cast
 import torch
 import torch.distributed as dist
 
+from emclick.errors import OptionError
 from emclick.networks.model import EmcNetwork
 from emclick.networks.sync_norm import synchronise
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+
+
+def check_device(device: str) -> None:
+    """Raise `OptionError` for a device that is not known or not there."""
+    if device not in BACKENDS:
+        raise OptionError(f"unknown device {device!r}; choose from {', '.join(BACKENDS)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("no CUDA device here; leave --device out to train on the CPU")
 
 
 @dataclass(frozen=True)
