@@ -1,6 +1,6 @@
 """Make the README's picture: a photograph, and its mask after each of three clicks.
 
-python examples/picture.py docs/images/cat.png
+python examples/picture.py docs/images/cat.jpg
 """
 
 import sys
@@ -13,7 +13,7 @@ import emclick
 from emclick.images import overlay
 
 PHOTO = Path(__file__).parent / "images" / "cat.png"
-CLICKS = [(240, 180, True), (60, 60, False), (330, 60, True)]
+CLICKS = [(240, 180, True), (60, 270, True), (390, 85, False)]
 GAP_PX = 6
 
 
@@ -27,7 +27,7 @@ def main(target: str) -> None:
     gap = np.full((GAP_PX, panels[0].shape[1], 3), 255, np.uint8)
     left, right = (np.vstack([panels[i], gap, panels[i + 2]]) for i in range(2))
     column = np.full((left.shape[0], GAP_PX, 3), 255, np.uint8)
-    Image.fromarray(np.hstack([left, column, right])).save(target)
+    Image.fromarray(np.hstack([left, column, right])).save(target, quality=88)
 
 
 if __name__ == "__main__":
