@@ -71,6 +71,7 @@ def close(ours: Tensor, theirs: np.ndarray[Any, Any], largest: float = LARGEST, 
 
 @torch.inference_mode()
 def test_every_click_from_the_recorded_one_before(recorded: tuple[str, Path], network: EmcNetwork) -> None:
+    """Same logits and same templates, but for an order that a shown tie leaves to rounding."""
     flips = set()
     for case in cases(recorded[0]):
         flips.add(case.flip)
@@ -95,9 +96,14 @@ def test_every_click_from_the_recorded_one_before(recorded: tuple[str, Path], ne
             corrector = network.corrector
             fused = corrector.fuse(frames, base.features, clicks.disks, torch.from_numpy(previous))
             templates = corrector.choose(fused, clicks)
-            for ours, polarity in zip(templates, ("positive", "negative")):
-                theirs = case.arrays[f"templates_{polarity}{number}"]
-                np.testing.assert_array_equal(ours.numpy(), theirs, f"{case.name} click {number} {polarity}")
+            theirs = tuple(
+                torch.from_numpy(case.arrays[f"templates_{polarity}{number}"]).long()
+                for polarity in ("positive", "negative")
+            )
+            if not all(torch.equal(one, other) for one, other in zip(templates, theirs)):
+                gap = smallest_gap(network, case, number)
+                assert gap < TIE, f"{case.name} click {number}: other templates, and no tie ({gap:.1e} apart)"
+                templates = theirs
             close(corrector.decode(fused, templates), case.arrays[f"corrected_logits{number}"])
             previous = case.arrays[f"corrected_logits{number}"]
     assert flips == {False, True}
