@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,26 @@ def test_ctrl_c_finishes_the_step_saves_and_leaves_the_handlers_as_they_were(
         patched.setattr(Trainer, "one_step", interrupted)
         run(data, tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
+    assert read_state(tmp_path)["step"] == 2
+    run(data, tmp_path)
+    assert differences(read_state(tmp_path), whole) == []
+
+
+def test_a_signal_that_also_ends_the_data_workers_saves_too(
+    whole: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.batches
+
+    def dying(self: Trainer) -> Iterator[Any]:
+        for number, batch in enumerate(original(self)):
+            if number == 2:
+                signal.raise_signal(signal.SIGTERM)
+                raise RuntimeError("DataLoader worker exited unexpectedly")
+            yield batch
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "batches", dying)
+        run(data, tmp_path)
     assert read_state(tmp_path)["step"] == 2
     run(data, tmp_path)
     assert differences(read_state(tmp_path), whole) == []

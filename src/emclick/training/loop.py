@@ -199,7 +199,12 @@ class Trainer:
         try:
             while self.state.step < self.recipe.steps and not stopping:
                 with self.clock.measure("data"):
-                    batch = next(batches)
+                    try:
+                        batch = next(batches)
+                    except RuntimeError:
+                        if not self.stop_asked:
+                            raise
+                        break  # the signal that asked to stop went to the whole group and ended the data workers
                 values = self.one_step(batch)
                 done_here += 1
                 now = time.monotonic()
