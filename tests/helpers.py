@@ -26,6 +26,13 @@ def blocks(array: Float) -> Float:
     return array.reshape(*lead, height // 4, 4, width // 4, 4).mean(axis=(-3, -1), dtype=np.float32)
 
 
+def cells(maps: Float) -> Float:
+    """(..., 2, h, w) disk maps -> (..., h/4, w/4, 32), as `CorrectionInput.disks`: pixel unshuffle, channels last."""
+    *lead, count, height, width = maps.shape
+    parts = np.moveaxis(maps.reshape(*lead, count, height // 4, 4, width // 4, 4), (-4, -2), (-5, -4))
+    return parts.reshape(*lead, height // 4, width // 4, count * 16)
+
+
 @dataclass
 class FakeRuntime(Runtime):
     """Deterministic, and changed by each of image, click map, disks, distances, points and their order,
@@ -53,14 +60,15 @@ class FakeRuntime(Runtime):
     def correct(self, image: Any, features: Any, inputs: CorrectionInput) -> Float:
         grid = (len(image), 1, image.shape[2] // 4, image.shape[3] // 4)
         assert inputs.previous_logits.shape == grid
-        assert inputs.disks.shape == (len(image), 2, *image.shape[2:])
+        assert inputs.disks.shape == (len(image), *grid[2:], 32)
         assert inputs.distances.shape == (len(image), 2, *grid[2:])
         assert inputs.points.shape == (len(image), len(inputs.positive), 2)
         for array in (inputs.previous_logits, inputs.disks, inputs.distances, inputs.points):
             assert array.dtype == np.float32
         assert inputs.positive.dtype == np.bool_
         self._note("correct", inputs)
-        disks = blocks(inputs.disks)
+        disks = inputs.disks.reshape(*inputs.disks.shape[:3], 2, 16).mean(axis=-1, dtype=np.float32)
+        disks = np.moveaxis(disks, -1, 1)
         sign = np.where(inputs.positive, 1.0, -0.6)
         order = np.arange(1, len(sign) + 1) % 7 + 1
         place = (inputs.points @ np.array([0.31, 0.17]) * sign * order).sum(axis=1)

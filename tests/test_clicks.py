@@ -57,6 +57,18 @@ def test_maps_agree_with_brute_force(clicks):
 
 @settings(max_examples=40, deadline=None)
 @given(POINTS)
+def test_disks_of_cells_are_the_disk_maps(clicks):
+    points, positive = arrays(clicks)
+    found = ClickMaps.of(points, positive, HW).disks()
+    assert found.dtype == np.float32
+    full = disk_maps(points, positive, HW)
+    for polarity, row, column in np.ndindex(2, *HW):
+        channel = 16 * polarity + 4 * (row % 4) + column % 4
+        assert found[row // 4, column // 4, channel] == full[polarity, row, column]
+
+
+@settings(max_examples=40, deadline=None)
+@given(POINTS)
 def test_adding_clicks_one_by_one_gives_the_same_bits(clicks):
     points, positive = arrays(clicks)
     maps = ClickMaps(HW)

@@ -3,7 +3,8 @@
     python tools/ship.py runs/emc-mobilenetv2/model results/*.json --short-side 384
 
 The results must be of these very weights (same SHA-256); the card's frame is set to `--short-side`. Run it once
-without results files to ship, evaluate the shipped model, then again with them to fill in the card.
+without results files to ship, evaluate the shipped model, then again with them to fill in the card. The ONNX graphs
+are made anew and checked unless those there are of the same weights.
 """
 
 import argparse
@@ -12,9 +13,11 @@ import json
 from pathlib import Path
 
 from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card, verify_weights
-from emclick.errors import CheckpointError
+from emclick.errors import CheckpointError, WeightsError
 from emclick.evaluation.report import read_results
 from emclick.files import make_folder, write_bytes, write_text
+from emclick.graphs import read_graphs
+from emclick.networks.export import export_model
 from emclick.zoo import SHIPPED
 
 KEPT = ("n", "noc", "nof", "at_limit", "worse_clicks", "short_side", "flip")
@@ -34,6 +37,15 @@ def metrics(paths: list[Path], sha256: str) -> dict[str, dict]:
     return found
 
 
+def is_of(folder: Path, card: Card) -> bool:
+    """Whether the graphs in a folder were made from the card's weights."""
+    try:
+        read_graphs(folder, card)
+    except (WeightsError, CheckpointError):
+        return False
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -50,6 +62,8 @@ def main() -> None:
     target = make_folder(SHIPPED / card.name)
     write_bytes(target / WEIGHTS_NAME, data)
     write_text(target / CARD_NAME, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    if not is_of(target, card):
+        print(export_model(target))
     print(f"{target}: {len(data) / 2**20:.1f} MB, {len(card.metrics)} results")
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emclick.errors import ClickError, ClickTypeError
-from emclick.geometry import GRID, resize_bilinear
+from emclick.geometry import GRID, GridSampler
 
 Float = NDArray[np.float32]
 
@@ -83,84 +84,123 @@ def squared_distances(points: Float, frame_hw: tuple[int, int]) -> Float:
     """
     nearest = np.full(frame_hw, np.inf, np.float32)
     for row, column in np.asarray(points, np.float32).reshape(-1, 2):
-        np.minimum(nearest, _squared_distance(row, column, frame_hw), out=nearest)
+        np.minimum(nearest, _squared_distance(row, column, *map(np.arange, frame_hw)), out=nearest)
     return nearest
 
 
-def _squared_distance(row: np.float32, column: np.float32, frame_hw: tuple[int, int]) -> Float:
-    down = np.arange(frame_hw[0], dtype=np.float32) - row
-    across = np.arange(frame_hw[1], dtype=np.float32) - column
+def _squared_distance(row: np.float32, column: np.float32, rows: NDArray, columns: NDArray) -> Float:
+    """(R, C) float32 from (row, column) to each of the whole `rows` and `columns`."""
+    down, across = rows.astype(np.float32) - row, columns.astype(np.float32) - column
     return np.square(down)[:, None] + np.square(across)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClickMaps:
-    """Squared distances to the nearest click, from which disks and distance maps follow; a value.
+class _PolarityMaps:
+    """Of the clicks of one polarity.
 
     Attributes:
-        frame_hw: (h, w) of the frame.
-        positive: (h, w) float32 in px², or None while there is no positive click.
+        nearest: (R, C) float32 px², squared distance to the nearest click where the sampler reads.
+        distances: (h/4, w/4) float32, the distance map.
+        disks: (h/4, w/4, 16) float32 in {0, 1}, channel `4 * (row % 4) + column % 4`.
+    """
+
+    nearest: Float
+    distances: Float
+    disks: Float
+
+
+@lru_cache(maxsize=8)
+def _sampler(frame_hw: tuple[int, int]) -> GridSampler:
+    return GridSampler(frame_hw)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClickMaps:
+    """The maps of the clicks so far; a value. A click more costs the same however many there were.
+
+    Attributes:
+        frame_hw: (h, w) of the frame, multiples of 4.
+        positive: None while there is no positive click.
         negative: likewise.
     """
 
     frame_hw: tuple[int, int]
-    positive: Float | None = None
-    negative: Float | None = None
+    positive: _PolarityMaps | None = None
+    negative: _PolarityMaps | None = None
 
     @classmethod
     def of(cls, points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> ClickMaps:
         """Maps of (N, 2) float32 (row, column) `points` with (N,) bool polarity, from scratch."""
-        points = np.asarray(points, np.float32).reshape(-1, 2)
-        chosen = np.asarray(positive, np.bool_)
-        parts = (points[chosen], points[~chosen])
-        near = [squared_distances(part, frame_hw) if len(part) else None for part in parts]
-        return cls(frame_hw, near[0], near[1])
+        maps = cls(frame_hw)
+        for point, polarity in zip(np.asarray(points, np.float32).reshape(-1, 2), positive):
+            maps = maps.add(point, bool(polarity))
+        return maps
 
     def add(self, point: Float, positive: bool) -> ClickMaps:
-        """Maps with one click more, (row, column) float32: equal bit for bit to `of` over all clicks."""
-        row, column = np.asarray(point, np.float32)
-        new = _squared_distance(row, column, self.frame_hw)
-        old = self.positive if positive else self.negative
-        if old is not None:
-            np.minimum(new, old, out=new)
+        """Maps with one click more, (row, column) float32; those of the other polarity are shared."""
+        new = self._with(self.positive if positive else self.negative, *np.asarray(point, np.float32))
         if positive:
             return ClickMaps(self.frame_hw, new, self.negative)
         return ClickMaps(self.frame_hw, self.positive, new)
 
-    def disks(self, radius: float = RADIUS_PX) -> Float:
-        """(2, h, w) float32 in {0, 1}: within `radius` px of a positive, of a negative click."""
-        maps = np.zeros((2, *self.frame_hw), np.float32)
-        for out, squared in zip(maps, (self.positive, self.negative)):
-            if squared is not None:
-                np.less_equal(squared, np.float32(radius * radius), out=out, casting="unsafe")
+    def disks(self) -> Float:
+        """(h/4, w/4, 32) float32 in {0, 1}: within `RADIUS_PX` of a positive (0-15), a negative click (16-31).
+
+        Channel `16 * negative + 4 * (row % 4) + column % 4` of cell (row // 4, column // 4): the full
+        resolution in the layout that the correction network reads (pixel unshuffle, channels last).
+        """
+        maps = np.zeros((*self._grid_hw, 2 * GRID**2), np.float32)
+        for polarity, own in enumerate((self.positive, self.negative)):
+            if own is not None:
+                maps[..., polarity * GRID**2 : (polarity + 1) * GRID**2] = own.disks
         return maps
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
-        height, width = self.frame_hw
-        diagonal = np.float32(math.sqrt(height * height + width * width))
-        grid_hw = (height // GRID, width // GRID)
-        maps = np.empty((2, *grid_hw), np.float32)
-        for out, squared in zip(maps, (self.positive, self.negative)):
-            if squared is None:
-                out[...] = np.float32(1) / diagonal
-            else:
-                out[...] = resize_bilinear(squared, grid_hw, lambda near: np.divide(np.sqrt(near), diagonal))
-        return maps
+        constant = np.full(self._grid_hw, np.float32(1) / self._diagonal, np.float32)
+        return np.stack(
+            [constant if each is None else each.distances for each in (self.positive, self.negative)]
+        )
+
+    @property
+    def _grid_hw(self) -> tuple[int, int]:
+        return self.frame_hw[0] // GRID, self.frame_hw[1] // GRID
+
+    @property
+    def _diagonal(self) -> np.float32:
+        return np.float32(math.sqrt(self.frame_hw[0] ** 2 + self.frame_hw[1] ** 2))
+
+    def _with(self, old: _PolarityMaps | None, row: np.float32, column: np.float32) -> _PolarityMaps:
+        sampler = _sampler(self.frame_hw)
+        nearest = _squared_distance(row, column, sampler.rows, sampler.columns)
+        if old is None:
+            disks = np.zeros((*self._grid_hw, GRID**2), np.float32)
+        else:
+            np.minimum(nearest, old.nearest, out=nearest)
+            disks = old.disks.copy()
+        # only cells within the disk's reach: rows and columns in steps of 4 are the cells of one channel
+        reach = [
+            np.arange(max(0, math.floor(at) - RADIUS_PX), min(size, math.ceil(at) + RADIUS_PX + 1))
+            for at, size in zip((row, column), self.frame_hw)
+        ]
+        inside = np.nonzero(_squared_distance(row, column, *reach) <= np.float32(RADIUS_PX**2))
+        rows, columns = (indices[found] for indices, found in zip(reach, inside))
+        disks[rows // GRID, columns // GRID, rows % GRID * GRID + columns % GRID] = 1
+        distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
+        return _PolarityMaps(nearest, distances, disks)
 
 
-def disk_maps(
-    points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int], radius: float = RADIUS_PX
-) -> Float:
-    """(2, h, w) float32 in {0, 1}: 1 where a positive (0), a negative (1) click is within `radius` px.
+def disk_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:
+    """(2, h, w) float32 in {0, 1}: 1 where a positive (0), a negative (1) click is within `RADIUS_PX`.
 
     Args:
         points: (N, 2) float32, (row, column) in the frame; N may be 0.
         positive: (N,) bool.
         frame_hw: (h, w).
-        radius: px, inclusive.
     """
-    return ClickMaps.of(points, positive, frame_hw).disks(radius)
+    points = np.asarray(points, np.float32).reshape(-1, 2)
+    squared = [squared_distances(points[chosen], frame_hw) for chosen in (positive, ~positive)]
+    return (np.stack(squared) <= np.float32(RADIUS_PX**2)).astype(np.float32)
 
 
 def distance_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:

@@ -8,10 +8,11 @@ from where its image pixel was resampled to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,10 @@ MAX_SHORT_SIDE = 4096
 """Largest short side accepted; beyond it a single feature map would need gigabytes."""
 
 _BLOCK_VALUES = 1 << 17  # values blended at a time, so that the temporaries stay in the CPU's cache
+_BLOCK_BYTES = 1 << 18  # likewise, of image rows or of one float64 temporary, when an image becomes a frame
+
+_BLEND_ERROR = 1e-6  # more than a float32 blend of four values leaves their range by, see _corners_beyond
+_MIXED_SHARE = 8  # blending a pixel on its own costs about this many times one in a row
 
 
 class _Taps(NamedTuple):
@@ -53,10 +58,12 @@ def _taps(size: int, out_size: int) -> _Taps:
 
 def _gathered(taps: _Taps, size: int) -> tuple[NDArray[np.intp] | None, _Taps]:
     """The input indices that are read (None for all of them), and the taps counted within those."""
-    used = np.unique(np.concatenate((taps.low, taps.high)))
-    if len(used) == size:
+    used = np.zeros(size, np.bool_)
+    used[taps.low] = used[taps.high] = True
+    if used.all():
         return None, taps
-    return used, _Taps(np.searchsorted(used, taps.low), np.searchsorted(used, taps.high), taps.weight)
+    place = np.cumsum(used) - 1
+    return np.flatnonzero(used), _Taps(place[taps.low], place[taps.high], taps.weight)
 
 
 def _blend_columns(array: Float, taps: _Taps) -> Float:
@@ -85,22 +92,37 @@ def _four_taps(image: NDArray[np.uint8], rows: _Taps, columns: _Taps) -> Float:
     first and adds corner by corner with fused multiply-adds, here done in float64. It matters: two templates
     whose scores tie to rounding swap over the frame's last bit, and a whole session takes another course.
     """
+    width, out_hw = image.shape[1], (len(rows.low), len(columns.low))
+    # bytes within an image row: both columns of every sample, by channel, so that planes come out
+    picked = np.concatenate([3 * column + channel for column in columns[:2] for channel in range(3)])
+    right = columns.weight
+    left = 1 - right
+    frame = np.empty((3, *out_hw), np.float32)
+    block = max(1, _BLOCK_BYTES // (3 * max(width, 8 * out_hw[1])))
+    for start in range(0, out_hw[0], block):
+        part = slice(start, min(start + block, out_hw[0]))
 
-    def corner(row: NDArray[np.intp], column: NDArray[np.intp]) -> Float:
-        planes = np.ascontiguousarray(image[row[:, None], column].transpose(2, 0, 1), np.float32)
-        planes /= 255
-        return planes
+        def corners(row: NDArray[np.intp]) -> Float:
+            """(2, rows, 3, w): at the left, at the right columns of image rows `row`."""
+            whole = np.ascontiguousarray(image[row]).reshape(len(row), -1)
+            values = np.take(whole, picked, axis=1).astype(np.float32)
+            values /= 255
+            return values.reshape(len(row), 2, 3, -1).swapaxes(0, 1)
 
-    down, right = rows.weight[:, None], columns.weight
-    up, left = 1 - down, 1 - right
-    total = (up * right) * corner(rows.low, columns.high)
-    for weight, row, column in (
-        (up * left, rows.low, columns.low),
-        (down * left, rows.high, columns.low),
-        (down * right, rows.high, columns.high),
-    ):
-        total = (corner(row, column).astype(np.float64) * weight + total).astype(np.float32)
-    return total
+        (up_left, up_right), (down_left, down_right) = corners(rows.low[part]), corners(rows.high[part])
+        down = rows.weight[part, None]
+        up = 1 - down
+        total = (up * right)[:, None] * up_right
+        last = frame[:, part].swapaxes(0, 1)
+        for weight, corner, out in (
+            (up * left, up_left, total),
+            (down * left, down_left, total),
+            (down * right, down_right, last),
+        ):
+            product = corner.astype(np.float64)
+            product *= weight.astype(np.float64)[:, None]
+            np.add(product, total, out=out, casting="same_kind")  # in float64, then rounded
+    return frame
 
 
 def _resized_rows(
@@ -147,6 +169,113 @@ def resize_bilinear(
     for start, stop, rows in _resized_rows(array, out_hw, convert):
         out[..., start:stop, :] = rows
     return out
+
+
+def _corners_beyond(frame: Float, level: np.float32) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(h, w) each: all four values that a blend in cell (row, column) reads are far above, far below `level`.
+
+    Far is beyond what rounding can do. In float32 a blend of a and b rounds each of its two parts at most three
+    times (1 - weight, product, sum), by 2^-24 of it: the blend lies at most 3 * 2^-24 * max(|a|, |b|) out of
+    their range, and a blend of two blends twice that, 3.6e-7; rounding the two limits adds 6e-8. What is not a
+    number is neither above nor below.
+    """
+    margin = _BLEND_ERROR * max(1.0, float(frame.max()), -float(frame.min()))
+    above, below = frame > float(level) + margin, frame < float(level) - margin
+    for each in (above, below):  # a last row or column has itself as its neighbour
+        each[:, :-1] &= each[:, 1:]
+        each[:-1] &= each[1:]
+    return above, below
+
+
+class _CellOutputs(NamedTuple):
+    """Along one axis, the outputs in each of N cells: those blended of inputs `low` and `high` = low + 1."""
+
+    low: NDArray[np.intp]  # (N,)
+    high: NDArray[np.intp]  # (N,)
+    output: NDArray[np.intp]  # (most of any cell, N); where a cell has fewer, its last one repeats
+    weight: Float  # likewise
+
+
+def _outputs_in(cells: NDArray[np.intp], taps: _Taps, counts: NDArray[np.intp]) -> _CellOutputs:
+    """`counts`: how many outputs each cell of the axis has; `cells` have at least one."""
+    stop, count = np.cumsum(counts)[cells], counts[cells]
+    output = np.minimum(stop - count + np.arange(count.max())[:, None], stop - 1)
+    return _CellOutputs(cells, np.minimum(cells + 1, len(counts) - 1), output, taps.weight[output])
+
+
+def _blend_cells(frame: Float, down: _CellOutputs, across: _CellOutputs) -> Float:
+    """(most rows, most columns, N): the operations of `_blend_columns` and `_blend_rows`, in their order."""
+
+    def blend_columns(row: NDArray[np.intp]) -> Float:
+        out = frame[row, across.low] * (1 - across.weight)
+        out += frame[row, across.high] * across.weight
+        return out
+
+    out = blend_columns(down.low) * (1 - down.weight)[:, None]
+    out += blend_columns(down.high) * down.weight[:, None]
+    return out
+
+
+def _enlarged(cells: NDArray[np.bool_], counts: Sequence[NDArray[np.intp]]) -> NDArray[np.bool_]:
+    """(h, w) to (H, W) bool: each row and column as often as `counts` says, along both axes."""
+    ends = np.cumsum(counts[0])
+    mask = np.empty((ends[-1], counts[1].sum()), np.bool_)
+    transposed = cells.T.view(np.uint8)
+    block = max(1, _BLOCK_VALUES // mask.shape[1])
+    for start in range(0, len(cells), block):
+        part = slice(start, start + block)
+        # wide first, as rows of the transposed: to copy runs of bytes is quicker than to copy bytes
+        wide = np.repeat(np.ascontiguousarray(transposed[:, part]), counts[1], axis=0)
+        top = ends[start] - counts[0][start]
+        tall = np.repeat(cv2.transpose(wide).reshape(-1, mask.shape[1]), counts[0][part], axis=0)
+        mask[top : top + len(tall)] = tall
+    return mask
+
+
+def _mask_by_cells(frame: Float, out_hw: tuple[int, int], level: np.float32) -> NDArray[np.bool_] | None:
+    """`resize_bilinear(frame, out_hw) > level`, blending only in the cells of the frame that leave it open.
+
+    None where these are so many that blending everything is quicker.
+    """
+    above, below = _corners_beyond(frame, level)
+    mixed = ~(above | below)
+    if np.count_nonzero(mixed) * _MIXED_SHARE > frame.size:
+        return None
+    taps = [_taps(size, out_size) for size, out_size in zip(frame.shape, out_hw)]
+    counts = [np.bincount(each.low, minlength=size) for each, size in zip(taps, frame.shape)]
+    mask = _enlarged(above, counts)
+    rows, columns = np.divmod(np.flatnonzero(mixed), frame.shape[1])
+    seen = (counts[0][rows] > 0) & (counts[1][columns] > 0)
+    rows, columns = rows[seen], columns[seen]
+    block = max(1, _BLOCK_VALUES // int(counts[0].max() * counts[1].max()))
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        down = _outputs_in(rows[part], taps[0], counts[0])
+        across = _outputs_in(columns[part], taps[1], counts[1])
+        pixels = (down.output * out_hw[1])[:, None] + across.output
+        mask.reshape(-1)[pixels] = _blend_cells(frame, down, across) > level
+    return mask
+
+
+class GridSampler:
+    """Reduces maps of a frame to the grid as `resize_bilinear` does, for maps known where it reads them alone.
+
+    Attributes:
+        rows: (R,) the frame's rows that are read, ascending.
+        columns: (C,) likewise.
+    """
+
+    def __init__(self, frame_hw: tuple[int, int]) -> None:
+        rows, self._row_taps = _gathered(_taps(frame_hw[0], frame_hw[0] // GRID), frame_hw[0])
+        columns, self._column_taps = _gathered(_taps(frame_hw[1], frame_hw[1] // GRID), frame_hw[1])
+        self.grid_hw = (frame_hw[0] // GRID, frame_hw[1] // GRID)
+        self.rows = np.arange(frame_hw[0]) if rows is None else rows
+        self.columns = np.arange(frame_hw[1]) if columns is None else columns
+
+    def reduce(self, samples: Float) -> Float:
+        """(R, C) float32, the map's values at `rows` and `columns` -> (h/4, w/4) float32."""
+        across = _blend_columns(samples, self._column_taps)
+        return _blend_rows(across, self._row_taps, 0, self.grid_hw[0])
 
 
 def check_short_side(short_side: object) -> int:
@@ -234,10 +363,12 @@ class View:
     def probability_to_mask(self, frame_prob: Float, threshold: float) -> NDArray[np.bool_]:
         """`probability_to_image(frame_prob) > threshold`, (H, W) bool, without the float image in memory."""
         self._check(frame_prob.shape, self.frame_hw, "frame probability")
-        mask = np.empty(self.image_hw, np.bool_)
-        level = np.float32(threshold)
-        for start, stop, rows in _resized_rows(self._flipped(frame_prob), self.image_hw):
-            np.greater(rows, level, out=mask[start:stop])
+        frame, level = self._flipped(frame_prob.astype(np.float32, copy=False)), np.float32(threshold)
+        mask = _mask_by_cells(frame, self.image_hw, level)
+        if mask is None:
+            mask = np.empty(self.image_hw, np.bool_)
+            for start, stop, rows in _resized_rows(frame, self.image_hw):
+                np.greater(rows, level, out=mask[start:stop])
         return mask
 
     def mask_to_grid(self, mask: NDArray[np.bool_]) -> Float:

@@ -83,10 +83,7 @@ class Session:
         pixels.flags.writeable = False
         self._image: NDArray[np.uint8] = pixels
         mask = None if initial_mask is None else read_mask(initial_mask, pixels.shape[:2])
-        began = time.perf_counter()
         opened = self._method.open(pixels)
-        # Opening belongs to the first click's time, though it is done before the user clicks.
-        self._opening_ms = _ms_since(began)
         self._items = [_Item(self._method.start(opened, mask))]
         self._at = 0
         self._prediction: Prediction | None = None
@@ -220,25 +217,22 @@ class Session:
         """Apply `events` to `base` (the current item if None) and add the result as one history item."""
         began = time.perf_counter()
         item = self._items[self._at] if base is None else base
-        state, done, prediction, stepped = item.state, list(item.events), None, False
+        state, done, prediction = item.state, list(item.events), None
         for event in events:
             if isinstance(event, Click):
                 state, prediction = self._method.step(state, event)
-                stepped = True
             else:
                 state, prediction = self._method.set_mask(state, event.unpack()), None
             done.append(event)
         if prediction is None:
             prediction = self._method.predict(state)
         _ = prediction.mask  # part of the time: a click is answered when its mask is there
-        ms = _ms_since(began) + (self._opening_ms if stepped else 0.0)
+        ms = (time.perf_counter() - began) * 1000
         prediction = prediction.timed(ms)
         left = replace(self._items[self._at], state=self._method.compact(self._items[self._at].state))
         self._items = [*self._items[: self._at], left, _Item(state, tuple(done), ms)]
         self._at += 1
         self._prediction = prediction
-        if stepped:
-            self._opening_ms = 0.0
         return prediction
 
     def _go(self, at: int) -> Prediction:
@@ -247,10 +241,6 @@ class Session:
         _ = prediction.mask
         self._at, self._prediction = at, prediction
         return prediction
-
-
-def _ms_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000
 
 
 def _to_click(item: Any, image_hw: tuple[int, int]) -> Click:

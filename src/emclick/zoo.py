@@ -10,14 +10,14 @@ from typing import Any
 
 from emclick.card import CARD_NAME, Card
 from emclick.errors import MissingExtraError, OptionError, UnknownNameError, WeightsError
+from emclick.graphs import has_graphs
 from emclick.methods import METHODS
 from emclick.methods.base import Method, Options
-from emclick.runtimes import RUNTIMES
+from emclick.runtimes import NEEDS, RUNTIMES
 from emclick.runtimes.base import Runtime
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "emc-mobilenetv2"
-DEFAULT_RUNTIME = "torch"
 RELEASE = "https://github.com/feiaxyt/EMC-Click"
 
 
@@ -109,32 +109,53 @@ def find_folder(name: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def choose_runtime(folder: Path) -> str:
+    """The runtime for a model folder where none was asked for: onnx if it holds graphs, else torch.
+
+    Raises:
+        MissingExtraError: it holds none, and PyTorch is not installed.
+    """
+    if has_graphs(folder) and importlib.util.find_spec("onnxruntime") is not None:
+        return "onnx"
+    if importlib.util.find_spec("torch") is not None:
+        return "torch"
+    raise MissingExtraError(
+        f'{folder} holds no ONNX graphs: run `emclick export {folder}` where "emclick[torch]" is installed'
+    )
+
+
 def load(
     name: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
-    runtime: str = DEFAULT_RUNTIME,
+    runtime: str | None = None,
     threads: int | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
 ) -> Model:
     """Load a model.
 
     Args:
-        name: of the zoo (`list_models`), or a folder made by `emclick convert` or `emclick train`.
-        runtime: name in the table of runtimes.
-        threads: CPU threads; None takes the runtime's default.
+        name: of the zoo (`list_models`), or a folder made by `emclick convert`, `train` or `export`.
+        runtime: name in the table of runtimes; None takes onnx if the model has graphs, else torch.
+        threads: CPU threads; None takes the CPUs that this process may use (torch: leaves them as they are).
+        precision: what the runtime computes in; each offers fp32, openvino also bf16, torch bf16 and fp16.
+        device: "cpu", or for torch another one, such as "cuda".
 
     Raises:
         UnknownNameError: no such model or runtime.
-        WeightsError: no weights here (says how to get them), or they are truncated or changed.
+        WeightsError: no weights or graphs here (says how to get them), or they are truncated or changed.
         CheckpointError: the folder's card and weights do not fit each other.
-        OptionError: `threads` is not usable.
+        OptionError: threads, precision or device are not usable.
         MissingExtraError: the runtime is not installed; names the extra that brings it.
     """
-    if runtime not in RUNTIMES:
+    if runtime is not None and runtime not in RUNTIMES:
         raise UnknownNameError("runtime", runtime, sorted(RUNTIMES))
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a whole number above 0, not {threads!r}")
     folder = find_folder(name)
-    if runtime == "torch" and importlib.util.find_spec("torch") is None:
-        raise MissingExtraError('the torch runtime needs PyTorch: pip install "emclick[torch]"')
-    opened, card = RUNTIMES[runtime].from_folder(folder, threads=threads)
+    chosen = runtime or choose_runtime(folder)
+    module = NEEDS.get(chosen)
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise MissingExtraError(f'the {chosen} runtime needs {module}: pip install "emclick[{chosen}]"')
+    opened, card = RUNTIMES[chosen].from_folder(folder, threads=threads, precision=precision, device=device)
     return Model(card, opened)

@@ -15,7 +15,7 @@ from emclick.methods import METHODS
 from emclick.methods.base import Options
 from emclick.methods.emc import MASK_LOGIT, EmcMethod, merge
 from emclick.prediction import sigmoid
-from helpers import FakeRuntime, blob, floats, picture
+from helpers import FakeRuntime, blob, cells, floats, picture
 
 
 def make(runtime=None, templates=8, short_side=32, **options):
@@ -65,7 +65,7 @@ def test_the_corrector_gets_all_clicks_and_the_logits_before(runtime):
         polarity = np.array([click.positive for click in clicks])
         assert same(inputs.points, points[None])
         assert same(inputs.positive, polarity)
-        assert same(inputs.disks, disk_maps(points, polarity, VIEW.frame_hw)[None])
+        assert same(inputs.disks, cells(disk_maps(points, polarity, VIEW.frame_hw))[None])
         assert same(inputs.distances, distance_maps(points, polarity, VIEW.frame_hw)[None])
         if number > 1:
             assert same(inputs.previous_logits, states[number - 1].logits)
@@ -91,7 +91,7 @@ def test_flip_gives_each_half_its_own_clicks_and_its_own_logits(runtime):
         points = floats([mirrored.to_frame(click.x, click.y) for click in clicks])
         assert same(inputs.points[1], points)
         polarity = np.array([click.positive for click in clicks])
-        assert same(inputs.disks[1], disk_maps(points, polarity, VIEW.frame_hw))
+        assert same(inputs.disks[1], cells(disk_maps(points, polarity, VIEW.frame_hw)))
         if number > 1:
             assert same(inputs.previous_logits, states[number - 1].logits)
     assert not same(states[-1].logits[0, :, :, ::-1].copy(), states[-1].logits[1])

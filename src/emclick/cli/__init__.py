@@ -9,6 +9,7 @@ import typer
 
 from emclick.cli.convert import convert_command
 from emclick.cli.evaluate import evaluate_command
+from emclick.cli.export import export_command
 from emclick.cli.models import models_command
 from emclick.cli.segment import segment_command
 from emclick.cli.train import train_command
@@ -51,6 +52,7 @@ app.command("models")(models_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("convert")(convert_command)
+app.command("export")(export_command)
 
 
 def main() -> None:

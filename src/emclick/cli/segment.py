@@ -50,7 +50,11 @@ def segment_command(
     model: Annotated[
         str | None, typer.Option(help="Name of `emclick models`, or a folder made by convert or train.")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: torch.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="onnx, openvino or torch. Default: onnx where the model has graphs.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="What the runtime computes in: fp32, bf16, ...")] = "fp32",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all there are.")] = None,
     short_side: Annotated[
         int | None,
         typer.Option(
@@ -76,12 +80,12 @@ def segment_command(
     clicks = [parse_click(text) for text in click]
     from emclick.images import check_writable, read_image, read_mask, write_mask, write_overlay
     from emclick.session import Session
-    from emclick.zoo import DEFAULT_MODEL, DEFAULT_RUNTIME, load
+    from emclick.zoo import DEFAULT_MODEL, load
 
     check_writable(output, overlay)
     pixels = read_image(image)
     mask = None if initial_mask is None else read_mask(initial_mask, pixels.shape[:2])
-    loaded = load(model or DEFAULT_MODEL, runtime=runtime or DEFAULT_RUNTIME)
+    loaded = load(model or DEFAULT_MODEL, runtime=runtime, threads=threads, precision=precision)
     session = Session(
         loaded,
         pixels,

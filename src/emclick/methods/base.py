@@ -80,7 +80,7 @@ class Method(ABC, Generic[Opened, State]):
 
     @abstractmethod
     def open(self, image: NDArray[np.uint8]) -> Opened:
-        """Take (H, W, 3) uint8 RGB; shared by all states of that image.
+        """Take (H, W, 3) uint8 RGB; shared by all states of that image. Returns at once: work goes on behind.
 
         Raises:
             FrameError: the frame is too small for the model.

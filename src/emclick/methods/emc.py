@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emclick.background import Background
 from emclick.clicks import Click, ClickMaps, check_click, disk_maps
 from emclick.errors import ClickError, FrameError, ImageTypeError, MaskError, OptionError
 from emclick.geometry import GRID, MAX_SHORT_SIDE, View, resize_bilinear
@@ -42,13 +43,13 @@ class OpenedImage:
 
     Attributes:
         views: one view, or with flip a second one, mirrored.
-        handle: the runtime's.
+        prepared: what needs no click, being done in the background; gives the runtime's handle.
         firsts: base network results of the last first clicks. A memory of pure results, not state:
             dropping an entry changes nothing but time.
     """
 
     views: tuple[View, ...]
-    handle: Any
+    prepared: Background[Any]
     firsts: OrderedDict[Click | None, _First] = field(default_factory=OrderedDict)
 
     @property
@@ -103,8 +104,13 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         view = View.fit(image_hw, self.options.short_side)
         self._check_templates(view)
         views = (view, view.mirror()) if self.options.flip else (view,)
-        frames = np.stack([each.image_to_frame(image) for each in views])
-        return OpenedImage(views, self.runtime.open(frames))
+
+        def prepare() -> Any:
+            frames = np.stack([each.image_to_frame(image) for each in views])
+            with self.runtime.lock:
+                return self.runtime.open(frames)
+
+        return OpenedImage(views, Background(prepare))
 
     def start(self, opened: OpenedImage, initial_mask: Mask | None = None) -> EmcState:
         state = EmcState(opened)
@@ -137,7 +143,10 @@ class EmcMethod(Method[OpenedImage, EmcState]):
             previous_logits=first.coarse if previous is None else previous,
         )
         # a copy: the runtime may hand out a buffer that it uses again
-        logits = np.array(self.runtime.correct(opened.handle, first.features, inputs), np.float32)
+        with self.runtime.lock:
+            logits = np.array(
+                self.runtime.correct(opened.prepared.result(), first.features, inputs), np.float32
+            )
         result = EmcState(opened, clicks, logits, maps=maps)
         if self.options.progressive_merge:
             result = self._merged(state, result, logits, click)
@@ -168,7 +177,9 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         known = opened.firsts.get(key)
         if known is None:
             maps = [_first_map(click, view) for view in opened.views]
-            known = _First(*self.runtime.first(opened.handle, np.stack(maps)))
+            handle = opened.prepared.result()
+            with self.runtime.lock:
+                known = _First(*self.runtime.first(handle, np.stack(maps)))
             opened.firsts[key] = known
             while len(opened.firsts) > _FEATURES_KEPT:
                 opened.firsts.popitem(last=False)

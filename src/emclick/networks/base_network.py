@@ -29,9 +29,17 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
+    def before_click(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1], H and W multiples of 4 -> what depends on the image alone; may run early."""
+        raise NotImplementedError
+
+    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        """What `before_click` gave, and a click map (B, 1, H, W) -> feature maps, finest first."""
+        raise NotImplementedError
+
     def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W), H and W multiples of 4 -> feature maps, finest first."""
-        raise NotImplementedError
+        return self.after_click(self.before_click(image), click_map)
 
 
 class Head(nn.Module):

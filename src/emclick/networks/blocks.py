@@ -82,18 +82,25 @@ class ClickBranch(nn.Module):
             return self._binary(click_map) * self.scale.abs()
         return self.down(F.leaky_relu(self.expand(click_map), 0.2)) * self.scale.abs()
 
-    def _binary(self, click_map: Tensor) -> Tensor:
-        """The same sums in less than half the time (docs/log.md).
+    def binary_kernel(self) -> tuple[Tensor, Tensor]:
+        """Kernel (channels, 2, 3, 3) over the map and a map of ones, and bias, before the scale.
 
         On a binary map the LeakyReLU takes two values per channel, so the two convolutions are one, of the map
         and of a map of ones (which differs from a bias at the border).
         """
         assert self.expand.bias is not None
+        assert self.down.bias is not None
         off = F.leaky_relu(self.expand.bias, 0.2)
         on = F.leaky_relu(self.expand.weight.flatten() + self.expand.bias, 0.2)
-        kernel = torch.einsum("ochw,ck->okhw", self.down.weight, torch.stack([on - off, off], 1))
+        return torch.einsum(
+            "ochw,ck->okhw", self.down.weight, torch.stack([on - off, off], 1)
+        ), self.down.bias
+
+    def _binary(self, click_map: Tensor) -> Tensor:
+        """The same sums in less than half the time (docs/log.md)."""
+        kernel, bias = self.binary_kernel()
         both = torch.cat([click_map, torch.ones_like(click_map)], 1)
-        return F.conv2d(both, kernel, self.down.bias, stride=2, padding=1)
+        return F.conv2d(both, kernel, bias, stride=2, padding=1)
 
 
 def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -> Tensor:
@@ -101,3 +108,25 @@ def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -
     if list(x.shape[-2:]) == list(size_hw):
         return x
     return F.interpolate(x, size=list(size_hw), mode="bilinear", align_corners=align_corners)
+
+
+class MixScales(ConvNormAct):
+    """A 1x1 `ConvNormAct` of maps of several scales, brought to the finest and concatenated.
+
+    The same sums at a fraction of the cost: a 1x1 convolution and a resize of each channel may change places,
+    so each map meets its slice of the kernel at its own scale.
+    """
+
+    align_corners = True
+
+    def forward(self, input: Sequence[Tensor]) -> Tensor:
+        """(B, c_i, h_i, w_i), the finest first, c_i adding up to `channels_in` -> (B, channels_out, h_0, w_0)."""
+        conv, *rest = self
+        assert isinstance(conv, nn.Conv2d)
+        shares = conv.weight.split([each.shape[1] for each in input], 1)
+        total = F.conv2d(input[0], shares[0], conv.bias)
+        for each, share in zip(input[1:], shares[1:]):
+            total = total + upsample_to(F.conv2d(each, share), total.shape[-2:], self.align_corners)
+        for layer in rest:
+            total = layer(total)
+        return total

@@ -33,11 +33,11 @@ def gather_pixels(features: Tensor, indices: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def select_templates(
-    features: Tensor, points: Tensor, positive: Tensor, exists: Tensor, distances: Tensor, count: int,
+def template_scores(
+    features: Tensor, points: Tensor, positive: Tensor, exists: Tensor, distances: Tensor,
     *, use_similarity: bool = True,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The `count` best pixels per polarity, best first. No gradient.
+) -> Tensor:  # fmt: skip
+    """How well each pixel stands for the object and for the background.
 
     With s+ and s- the largest cosine similarity of a pixel to any positive or negative click (0 where there
     is none) and d+ and d- the distance maps, the scores are `(s+ + 1 - s-) * (1 - d+)` and
@@ -49,19 +49,34 @@ def select_templates(
         positive: (B, N) bool, polarity of each click.
         exists: (B, N) bool, False for padding.
         distances: (B, 2, h, w), positive then negative, in [0, 1].
-        count: templates per polarity, at most h * w.
         use_similarity: False ranks by distance alone (the ablation without template selection).
 
     Returns:
-        Flat pixel indices (B, count) int64 of the positive and of the negative templates.
+        (B, 2, h * w) float32, positive then negative.
     """
-    d_positive, d_negative = distances.flatten(2).float().unbind(1)
+    near = 1 - distances.flatten(2).float()
     if not use_similarity:
-        return (1 - d_positive).topk(count).indices, (1 - d_negative).topk(count).indices
+        return near
     unit = F.normalize(features.detach().float(), dim=1)
     similarity = click_features(unit, points.float()) @ unit.flatten(2)
     s_positive = (similarity * (exists & positive)[..., None]).amax(1)
     s_negative = (similarity * (exists & ~positive)[..., None]).amax(1)
-    best_positive = ((s_positive + 1 - s_negative) * (1 - d_positive)).topk(count).indices
-    best_negative = ((s_negative + 1 - s_positive) * (1 - d_negative)).topk(count).indices
+    return torch.stack([s_positive + 1 - s_negative, s_negative + 1 - s_positive], 1) * near
+
+
+def select_templates(
+    features: Tensor, points: Tensor, positive: Tensor, exists: Tensor, distances: Tensor, count: int,
+    *, use_similarity: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The `count` best pixels per polarity by `template_scores`, best first. No gradient.
+
+    Args:
+        count: templates per polarity, at most h * w.
+        others: as for `template_scores`.
+
+    Returns:
+        Flat pixel indices (B, count) int64 of the positive and of the negative templates.
+    """
+    scores = template_scores(features, points, positive, exists, distances, use_similarity=use_similarity)
+    best_positive, best_negative = scores.topk(count, dim=2).indices.unbind(1)
     return best_positive, best_negative

@@ -7,8 +7,11 @@ when flip test-time augmentation is on (the frame, then its mirror).
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,8 @@ class CorrectionInput:
     """Everything a click changes, for a batch of B frames of size (H, W) and N clicks.
 
     Attributes:
-        disks: (B, 2, H, W) float32 in {0, 1}; positive, then negative disk map over all clicks.
+        disks: (B, H/4, W/4, 32) float32 in {0, 1}; disk maps over all clicks in the network's layout, see
+            `emclick.clicks.ClickMaps.disks`.
         distances: (B, 2, H/4, W/4) float32; positive, then negative distance map (METHOD, "Click encodings").
         points: (B, N, 2) float32, (row, column) of the clicks in each frame, in the order made.
         positive: (N,) bool, the clicks' polarity.
@@ -37,15 +41,22 @@ class CorrectionInput:
 
 
 class Runtime(ABC):
-    """Runs one model. Not thread-safe: one call at a time.
+    """Runs one model. One call at a time: `lock` is held around each by whoever shares it between threads.
 
     Attributes:
-        name: the runtime's name in the table ("torch", ...).
+        name: the runtime's name in the table ("onnx", ...).
         threads: CPU threads it uses.
+        precision: what it computes in ("fp32", "bf16", ...).
     """
 
     name: str
     threads: int
+    precision: str = "fp32"
+
+    @cached_property
+    def lock(self) -> threading.Lock:
+        """Held by callers during each call."""
+        return threading.Lock()
 
     @abstractmethod
     def open(self, frames: Float) -> Any:
@@ -66,3 +77,51 @@ class Runtime(ABC):
     @abstractmethod
     def correct(self, image: Any, features: Any, inputs: CorrectionInput) -> Float:
         """Run the mask correction network; returns logits (B, 1, H/4, W/4) float32."""
+
+
+class PartsRuntime(Runtime):
+    """A runtime over the three parts of a network (`emclick.networks.split`).
+
+    A subclass runs each part. Everything between parts stays in its own kind of array, of which this class
+    knows nothing; what is called Float is numpy, contiguous.
+
+    Attributes:
+        together: the frames of a batch run at once, else one after the other: B below is then 1.
+    """
+
+    together = False
+
+    @abstractmethod
+    def run(self, part: str, *arrays: Any) -> Sequence[Any]:
+        """One part, "image", "first" or "correction", on its inputs in order -> its outputs in order.
+
+        Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part.
+        """
+
+    def to_numpy(self, output: Any) -> Float:
+        """An output as float32 numpy."""
+        return output
+
+    def _groups(self, batch: int) -> list[slice]:
+        return [slice(None)] if self.together else [slice(i, i + 1) for i in range(batch)]
+
+    def open(self, frames: Float) -> list[Sequence[Any]]:
+        groups = self._groups(len(frames))
+        return [self.run("image", np.ascontiguousarray(frames[group])) for group in groups]
+
+    def first(self, image: list[Sequence[Any]], click_map: Float) -> tuple[list[Any], Float]:
+        groups = zip(image, self._groups(len(click_map)), strict=True)
+        results = [self.run("first", opened, click_map[group]) for (opened, _), group in groups]
+        coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
+        return [feature_sums for _, feature_sums in results], coarse
+
+    def correct(self, image: list[Sequence[Any]], features: list[Any], inputs: CorrectionInput) -> Float:
+        positive = inputs.positive.astype(np.float32)
+        logits = []
+        for (_, image_sums), feature_sums, group in zip(
+            image, features, self._groups(len(inputs.points)), strict=True
+        ):
+            changed = (inputs.disks[group], inputs.distances[group], inputs.points[group], positive)
+            previous = inputs.previous_logits[group]
+            logits += self.run("correction", image_sums, feature_sums, *changed, previous)
+        return np.concatenate([self.to_numpy(each) for each in logits])

@@ -1,71 +1,117 @@
-"""The reference runtime: PyTorch in float32 on the CPU (or another device)."""
+"""PyTorch: the CPU, CUDA, and half precision by autocast."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from emclick.card import Card
+from emclick.errors import OptionError
+from emclick.graphs import GRAPHS
 from emclick.networks.checkpoint import load_model
-from emclick.networks.correction import ClickInput
+from emclick.networks.correction import STRIDE, ClickInput
 from emclick.networks.model import EmcNetwork
-from emclick.runtimes.base import CorrectionInput, Float, Runtime
+from emclick.networks.split import split
+from emclick.runtimes.base import Float, PartsRuntime
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TorchRuntime(Runtime):
-    """Runs an `EmcNetwork` in eval mode, without gradients.
+class Plain:
+    """`EmcNetwork` as it is, behind the calls of `emclick.networks.split`."""
+
+    def __init__(self, network: EmcNetwork) -> None:
+        self.network = network
+
+    def image(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        return frame, frame
+
+    def first(self, frame: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.network.first(frame, click_map)
+        return output.coarse_logits, output.features
+
+    def correction(
+        self, frame: Tensor, features: Tensor, disks: Tensor, distances: Tensor, points: Tensor, positive: Tensor,
+        previous_logits: Tensor,
+    ) -> Tensor:  # fmt: skip
+        maps = F.pixel_shuffle(disks.permute(0, 3, 1, 2), STRIDE)
+        chosen = (positive > 0).expand(len(points), -1)
+        clicks = ClickInput(points, chosen, torch.ones_like(chosen), maps, distances)
+        return self.network.correct(frame, features, clicks, previous_logits)
+
+
+class TorchRuntime(PartsRuntime):
+    """Runs an `EmcNetwork` without gradients.
+
+    In fp32 on the CPU it is the reference that other runtimes are held to: the network as it is, in the order of
+    operations of the published one, since rounding may swap two templates that tie. Elsewhere it runs split.
 
     Args:
-        network: the model.
-        device: where it runs.
+        network: the model; it is copied.
+        device: where it runs ("cpu", "cuda", "cuda:1").
         threads: CPU threads for PyTorch, a setting of the whole process; None leaves it as it is.
+        precision: "fp32", or "bf16" or "fp16" by autocast; template selection stays in float32.
+
+    Raises:
+        OptionError: the device is not there, or the precision unknown.
     """
 
     name = "torch"
 
-    def __init__(self, network: EmcNetwork, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, network: EmcNetwork, device: str = "cpu", threads: int | None = None, precision: str = "fp32"
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise OptionError(
+                f"the torch runtime has no precision {precision!r}; choose from {', '.join(PRECISIONS)}"
+            )
         if threads is not None:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads()
-        self.device = torch.device(device)
-        self.network = network.eval().to(self.device)
+        self.precision = precision
+        try:
+            self.device = torch.device(device)
+            if precision == "fp32" and self.device.type == "cpu":
+                plain, self.together = Plain(copy.deepcopy(network).eval()), True
+                parts = (plain.image, plain.first, plain.correction)
+            else:
+                moved: Iterable[Any] = (part.to(self.device) for part in split(network))
+                parts = [part.to(memory_format=torch.channels_last) for part in moved]
+            self.parts: dict[str, Callable[..., Any]] = dict(zip(GRAPHS, parts, strict=True))
+        except (RuntimeError, AssertionError) as error:  # as torch says that there is no CUDA
+            raise OptionError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     @classmethod
     def from_folder(
-        cls, folder: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: str = "fp32",
     ) -> tuple[TorchRuntime, Card]:
-        """Load a model folder. Raises as `load_model`."""
+        """Load a model folder. Raises as `load_model`, and as the class."""
         network, card = load_model(folder)
-        return cls(network, device, threads), card
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return cls(network, device, threads, precision), card
 
     @torch.inference_mode()
-    def open(self, frames: Float) -> torch.Tensor:
-        return self._tensor(frames)
+    def run(self, part: str, *arrays: Any) -> Sequence[Tensor]:
+        inputs = [
+            array if isinstance(array, Tensor) else torch.from_numpy(array).to(self.device, non_blocking=True)
+            for array in arrays
+        ]
+        dtype = PRECISIONS[self.precision]
+        half = torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+        with half:
+            outputs = self.parts[part](*inputs)
+        return (outputs,) if isinstance(outputs, Tensor) else outputs
 
-    @torch.inference_mode()
-    def first(self, image: torch.Tensor, click_map: Float) -> tuple[Any, Float]:
-        output = self.network.first(image, self._tensor(click_map))
-        return output.features, output.coarse_logits.float().cpu().numpy()
-
-    def _clicks(self, inputs: CorrectionInput) -> ClickInput:
-        batch, count = inputs.points.shape[:2]
-        positive = self._tensor(inputs.positive).expand(batch, count)
-        return ClickInput(
-            points=self._tensor(inputs.points),
-            positive=positive,
-            exists=torch.ones_like(positive),
-            disks=self._tensor(inputs.disks),
-            distances=self._tensor(inputs.distances),
-        )
-
-    @torch.inference_mode()
-    def correct(self, image: torch.Tensor, features: torch.Tensor, inputs: CorrectionInput) -> Float:
-        previous = self._tensor(inputs.previous_logits)
-        logits = self.network.correct(image, features, self._clicks(inputs), previous)
-        return logits.float().cpu().numpy()
+    def to_numpy(self, output: Tensor) -> Float:
+        return output.float().cpu().numpy()

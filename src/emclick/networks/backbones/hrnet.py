@@ -109,8 +109,11 @@ class HRNet(Backbone):
             for scales, count in zip((2, 3, 4), modules)
         )
 
-    def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
-        x = self.stem1(self.normalize(image)) + self.click_branch(click_map)
+    def before_click(self, image: Tensor) -> Tensor:
+        return self.stem1(self.normalize(image))
+
+    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        x = opened + self.click_branch(click_map)
         x = self.stage1(self.stem2(x))
         maps = self.stage2([transition(x) for transition in self.transition1])
         maps = self.stage3([*maps, self.transition2(maps[-1])])

@@ -114,8 +114,11 @@ class MobileNetV2(Backbone):
         )
         self.aspp = ImagePoolingAspp(BLOCKS[-1][0], ASPP_CHANNELS)
 
-    def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(image * 2 - 1)) + self.click_branch(click_map)
+    def before_click(self, image: Tensor) -> Tensor:
+        return F.relu6(self.stem(image * 2 - 1))
+
+    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        x = opened + self.click_branch(click_map)
         maps: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             x = block(x)

@@ -149,15 +149,15 @@ class MixTransformer(Backbone):
         # Without a gradient, or processes that share gradients would wait for its.
         self.unused_norm = nn.LayerNorm(channels[0]).requires_grad_(False)
 
-    def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
-        x = self.normalize(image)
-        clicked = _to_map(*self.click_embedding(click_map))
-        maps: list[Tensor] = []
-        for index, stage in enumerate(self.stages):
+    def before_click(self, image: Tensor) -> Tensor:
+        return self.stages[0](self.normalize(image))
+
+    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        maps = [opened]
+        x = opened + _to_map(*self.click_embedding(click_map))
+        for stage in list(self.stages)[1:]:
             x = stage(x)
             maps.append(x)
-            if index == 0:
-                x = x + clicked
         return maps
 
 

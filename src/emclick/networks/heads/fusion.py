@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from emclick.networks.base_network import BaseOutput, Head
-from emclick.networks.blocks import ConvNormAct, XConv, upsample_to
+from emclick.networks.blocks import ConvNormAct, MixScales, XConv
 
 
 class FusionHead(Head):
@@ -20,11 +19,9 @@ class FusionHead(Head):
         self.laterals = nn.ModuleList(
             ConvNormAct(count, lateral) for count, lateral in zip(channels, laterals)
         )
-        self.fuse = nn.Sequential(ConvNormAct(sum(laterals), width), XConv(width, width), XConv(width, width))
+        self.fuse = nn.Sequential(MixScales(sum(laterals), width), XConv(width, width), XConv(width, width))
         self.predict = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: list[Tensor]) -> BaseOutput:
-        size = maps[0].shape[-2:]
-        scaled = [upsample_to(lateral(x), size) for lateral, x in zip(self.laterals, maps)]
-        features = self.fuse(torch.cat(scaled, 1))
+        features = self.fuse([lateral(x) for lateral, x in zip(self.laterals, maps)])
         return BaseOutput(features, self.predict(features), None)

@@ -53,8 +53,22 @@ class OcrHead(Head):
         size = maps[0].shape[-2:]
         stacked = torch.cat([upsample_to(x, size) for x in maps], 1)
         auxiliary = self.auxiliary(stacked)
-        pixels = self.pixels(stacked)
-        region = torch.softmax(auxiliary.flatten(2), dim=-1)
-        objects = (region @ pixels.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
-        features = self.fuse(torch.cat([self.attention(pixels, objects), pixels], 1))
-        return BaseOutput(features, self.predict(features), auxiliary)
+        return gather_objects(self.pixels(stacked), auxiliary, self.attention, self.fuse, self.predict)
+
+
+def gather_objects(
+    pixels: Tensor, auxiliary: Tensor, attention: nn.Module, fuse: nn.Module, predict: nn.Module
+) -> BaseOutput:
+    """The rest of OCR: soft object region, object vector, attention, features, coarse logits.
+
+    Args:
+        pixels: (B, 2k, h, w).
+        auxiliary: (B, 1, h, w) logits.
+        attention: `ObjectAttention`.
+        fuse: object context and pixels (B, 4k, h, w) to features.
+        predict: features to coarse logits.
+    """
+    region = torch.softmax(auxiliary.flatten(2), dim=-1)
+    objects = (region @ pixels.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
+    features = fuse(torch.cat([attention(pixels, objects), pixels], 1))
+    return BaseOutput(features, predict(features), auxiliary)

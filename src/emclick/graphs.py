@@ -1,0 +1,166 @@
+"""The three graphs of an exported model: what goes in, what comes out. The manifest is written from here.
+
+Sizes: a frame of (H, W) pixels, both multiples of 4; h = H/4, w = W/4; C channels of the correction network;
+N clicks. Everything is float32, batch 1, and H, W and N are free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emclick.card import Card
+from emclick.errors import CheckpointError, WeightsError
+
+MANIFEST_NAME = "graphs.json"
+FORMAT = "emclick-graphs-1"
+
+
+@dataclass(frozen=True)
+class Array:
+    """An input or output of a graph: its name, its shape in the letters above, its range and its meaning."""
+
+    name: str
+    shape: str
+    range: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph: when it runs, and its arrays in order."""
+
+    when: str
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+
+    @property
+    def input_names(self) -> list[str]:
+        return [each.name for each in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [each.name for each in self.outputs]
+
+
+_OPENED = Array(
+    "opened", "1, any, any, any", "any", "what the base network keeps of the image; give it back as it is"
+)
+_IMAGE_SUMS = Array(
+    "image_sums", "1, h, w, C", "any", "the image's share of the correction network's first layer"
+)
+_FEATURE_SUMS = Array(
+    "feature_sums", "1, h, w, C", "any", "the object's features, ready for the correction network"
+)
+_DISK = "1 within 5 px (squared distance from the pixel's whole row and column at most 25) of a click, else 0"
+_POINT = (
+    "row = y * H / image height, column = x * W / image width, not rounded, x and y in image pixels from the "
+)
+_POINT += "centre of the top-left pixel"
+
+GRAPHS = {
+    "image": Graph(
+        "once per image",
+        (Array("image", "1, 3, H, W", "0 to 1", "RGB, resized to the frame: bilinear, corners aligned"),),
+        (_OPENED, _IMAGE_SUMS),
+    ),
+    "first": Graph(
+        "at an object's first click, before its correction",
+        (_OPENED, Array("click_map", "1, 1, H, W", "0 or 1", f"of the first positive click alone: {_DISK}")),
+        (Array("coarse_logits", "1, 1, h, w", "any", "the previous logits of the first correction"), _FEATURE_SUMS),
+    ),
+    "correction": Graph(
+        "at every click, the first included",
+        (
+            _IMAGE_SUMS,
+            _FEATURE_SUMS,
+            Array("disks", "1, h, w, 32", "0 or 1", f"over all clicks of a polarity: {_DISK}; the pixel of row r and "
+                  "column c is channel 16 * negative + 4 * (r % 4) + c % 4 of cell (r // 4, c // 4)"),
+            Array("distances", "1, 2, h, w", "0 to 1", "distance in px to the nearest positive (0), negative (1) click "
+                  "over sqrt(H*H + W*W), at frame size, resized to h, w: bilinear, corners aligned; a polarity without "
+                  "clicks has the distance 1 px everywhere"),
+            Array("points", "1, N, 2", "0 to H, 0 to W", f"(row, column) of every click in the frame: {_POINT}"),
+            Array("positive", "N", "0 or 1", "1 for a positive click"),
+            Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; at the first click the "
+                  "coarse logits; a mask to correct enters as +6 inside and -6 outside"),
+        ),
+        (Array("logits", "1, 1, h, w", "any", "resize to the frame, sigmoid, resize to the image: bilinear, corners "
+               "aligned; the object is where the probability exceeds 0.5"),),
+    ),
+}  # fmt: skip
+
+
+def graph_file(name: str) -> str:
+    """File name of a graph."""
+    return f"{name}.onnx"
+
+
+def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -> dict[str, Any]:
+    """What `graphs.json` says of the graphs `files` (name -> content) of the model `card`."""
+    return {
+        "format": FORMAT,
+        "model": card.name,
+        "weights_sha256": card.sha256,
+        "short_side": card.short_side,
+        "templates": card.spec.correction.templates,
+        "sizes": "H, W: the frame, multiples of 4, H * W / 16 at least `templates`; h = H/4, w = W/4; C channels; "
+        "N clicks; everything float32",
+        "check": dict(check),
+        "graphs": {
+            name: {
+                "file": graph_file(name),
+                "sha256": hashlib.sha256(files[name]).hexdigest(),
+                "bytes": len(files[name]),
+                **asdict(graph),
+            }
+            for name, graph in GRAPHS.items()
+        },
+    }
+
+
+def has_graphs(folder: str | os.PathLike[str]) -> bool:
+    """Whether a model folder holds exported graphs."""
+    return (Path(folder) / MANIFEST_NAME).is_file()
+
+
+def read_graphs(folder: str | os.PathLike[str], card: Card) -> dict[str, bytes]:
+    """Read and verify the graphs of a model folder: name -> serialised ONNX.
+
+    Raises:
+        WeightsError: they are missing, truncated or changed, or were made from other weights than the card's.
+        CheckpointError: the manifest does not parse.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    again = f"run `emclick export {folder}`"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {content['format']!r}; this version reads {FORMAT!r}")
+        made_from, listed = content["weights_sha256"], {name: content["graphs"][name] for name in GRAPHS}
+        checksums = {name: (str(entry["file"]), str(entry["sha256"])) for name, entry in listed.items()}
+    except OSError as error:
+        raise WeightsError(
+            f"{folder} holds no ONNX graphs: {again}, or load it with the torch runtime"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is not a manifest of graphs: {error!r}") from error
+    if made_from != card.sha256:
+        raise WeightsError(
+            f"the graphs in {folder} were made from other weights than its card names: {again}"
+        )
+    found = {}
+    for name, (file, checksum) in checksums.items():
+        try:
+            found[name] = (Path(folder) / Path(file).name).read_bytes()
+        except OSError as error:
+            raise WeightsError(f"cannot read {Path(folder) / file}: {error.strerror}") from error
+        if hashlib.sha256(found[name]).hexdigest() != checksum:
+            raise WeightsError(f"{Path(folder) / file} is truncated or changed: {again}, or get it again")
+    return found

@@ -1,0 +1,188 @@
+"""Modules in eval mode replaced by faster ones with the same sums: norms folded, scales mixed where they are."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from emclick.networks.base_network import BaseOutput, Head
+from emclick.networks.blocks import ClickBranch, ConvNormAct, MixScales, XConv, upsample_to
+from emclick.networks.heads.mlp import MlpHead
+from emclick.networks.heads.ocr import OcrHead, gather_objects
+
+
+def conv_of(weight: Tensor, bias: Tensor | None = None, **options: Any) -> nn.Conv2d:
+    """A convolution with these weights (out, in / groups, k, k); `options` as of `nn.Conv2d`."""
+    channels_in = weight.shape[1] * options.get("groups", 1)
+    conv = nn.Conv2d(
+        channels_in, len(weight), cast(Any, tuple(weight.shape[2:])), bias=bias is not None, **options
+    )
+    conv.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach().clone())
+    return conv
+
+
+def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer with these weights (out, in)."""
+    linear = nn.Linear(weight.shape[1], len(weight), bias=bias is not None)
+    linear.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach().clone())
+    return linear
+
+
+class FoldedXConv(nn.Module):
+    """`XConv` in eval mode with both norms folded; the sums before the ReLU are available."""
+
+    def __init__(self, conv: XConv) -> None:
+        super().__init__()
+        self.depthwise1 = fuse_conv_bn_eval(conv.depthwise1, conv.norm1)
+        self.depthwise2 = copy.deepcopy(conv.depthwise2)
+        self.pointwise = fuse_conv_bn_eval(conv.pointwise, conv.norm2)
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Everything but the ReLU."""
+        return self.pointwise(self.depthwise2(self.depthwise1(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.sums(x))
+
+    def share(self, start: int, stop: int, bias: bool = False) -> nn.Sequential:
+        """What input channels `start` to `stop` add to `sums`.
+
+        Without `bias` the same convolutions without any; with it the depthwise ones have theirs, and the
+        pointwise one too if the channels are the first: the shares of all channels then add up to `sums`.
+        """
+        depthwise = (
+            conv_of(
+                conv.weight[start:stop],
+                cast(Tensor, conv.bias)[start:stop] if bias else None,
+                padding=1,
+                groups=stop - start,
+            )
+            for conv in (self.depthwise1, self.depthwise2)
+        )
+        mixed = conv_of(
+            self.pointwise.weight[:, start:stop], self.pointwise.bias if bias and not start else None
+        )
+        return nn.Sequential(*depthwise, mixed)
+
+    def repeated(self, times: int) -> FoldedXConv:
+        """One that does to each of `times` groups of channels what this does to its channels."""
+        other = copy.deepcopy(self)
+        for name in ("depthwise1", "depthwise2", "pointwise"):
+            conv = getattr(self, name)
+            weight, bias = (torch.cat([each] * times) for each in (conv.weight, conv.bias))
+            repeated = conv_of(weight, bias, padding=conv.padding, groups=conv.groups * times)
+            setattr(other, name, repeated)
+        return other
+
+
+class InParts(nn.Module):
+    """A `FoldedXConv` of concatenated maps that are never concatenated."""
+
+    def __init__(self, conv: FoldedXConv, channels: Sequence[int]) -> None:
+        super().__init__()
+        ends = list(itertools.accumulate(channels))
+        starts = [0, *ends[:-1]]
+        self.shares = nn.ModuleList(conv.share(*each, bias=True) for each in zip(starts, ends))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        first, *others = self.shares
+        total = first(maps[0])
+        for share, each in zip(others, maps[1:]):
+            total = total + share(each)
+        return F.relu(total)
+
+
+class FoldedClickBranch(nn.Module):
+    """`ClickBranch` on a binary map as one convolution of the map and of a map of ones."""
+
+    def __init__(self, branch: ClickBranch) -> None:
+        super().__init__()
+        kernel, bias = branch.binary_kernel()
+        scale = branch.scale.abs()
+        self.conv = conv_of(kernel * scale, bias * scale, stride=2, padding=1)
+
+    def forward(self, click_map: Tensor) -> Tensor:
+        return self.conv(torch.cat([click_map, torch.ones_like(click_map)], 1))
+
+
+def folded_conv(module: ConvNormAct) -> nn.Sequential:
+    """A `ConvNormAct` in eval mode as convolution and ReLU, or convolution alone."""
+    return nn.Sequential(_fused(module), *list(module)[2:])
+
+
+def _fused(module: ConvNormAct) -> nn.Conv2d:
+    return fuse_conv_bn_eval(cast(nn.Conv2d, module[0]), cast(nn.BatchNorm2d, module[1]))
+
+
+def folded_mix(module: ConvNormAct) -> MixScales:
+    """A `MixScales` in eval mode without its norm, from one or from a 1x1 `ConvNormAct`."""
+    mix = MixScales(1, 1)
+    mix[0], mix[1] = _fused(module), nn.Identity()
+    return mix
+
+
+class FoldedMlpHead(Head):
+    """`MlpHead` with the linear layer of each scale, and its share of the layer that mixes them, as one."""
+
+    def __init__(self, head: MlpHead) -> None:
+        super().__init__()
+        self.feature_channels = head.feature_channels
+        self.mix, self.predict = folded_mix(cast(ConvNormAct, head.fuse[0])), head.predict
+        self.mix.align_corners = False
+        conv, linears = cast(nn.Conv2d, self.mix[0]), [cast(nn.Conv2d, each) for each in head.linear]
+        # the head concatenates coarse to fine
+        shares = conv.weight.flatten(1).split([each.out_channels for each in linears], 1)[::-1]
+        weights = [share @ linear.weight.flatten(1) for share, linear in zip(shares, linears)]
+        offsets = [share @ cast(Tensor, linear.bias) for share, linear in zip(shares, linears)]
+        bias = torch.stack([cast(Tensor, conv.bias), *offsets]).sum(0)
+        self.mix[0] = conv_of(torch.cat(weights, 1)[:, :, None, None], bias)
+
+    def forward(self, maps: list[Tensor]) -> BaseOutput:
+        features = self.mix(maps)
+        return BaseOutput(features, self.predict(features), None)
+
+
+class FoldedOcrHead(Head):
+    """`OcrHead` whose auxiliary layer meets each scale at its own size."""
+
+    def __init__(self, head: OcrHead) -> None:
+        super().__init__()
+        self.feature_channels = head.feature_channels
+        self.auxiliary = nn.Sequential(folded_mix(cast(ConvNormAct, head.auxiliary[0])), head.auxiliary[1])
+        self.pixels, self.attention = fold(head.pixels), fold(head.attention)
+        self.fuse, self.predict = fold(head.fuse), head.predict
+
+    def forward(self, maps: list[Tensor]) -> BaseOutput:
+        pixels = self.pixels(torch.cat([upsample_to(x, maps[0].shape[-2:]) for x in maps], 1))
+        return gather_objects(pixels, self.auxiliary(maps), self.attention, self.fuse, self.predict)
+
+
+FOLDED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    XConv: FoldedXConv,
+    ClickBranch: FoldedClickBranch,
+    ConvNormAct: folded_conv,
+    MixScales: folded_mix,
+    MlpHead: FoldedMlpHead,
+    OcrHead: FoldedOcrHead,
+}
+"""Modules that have a faster equal in eval mode. What is not in here stays as it is."""
+
+
+def fold(module: nn.Module) -> nn.Module:
+    """`module` in eval mode with all within it that is in `FOLDED` replaced, in place; itself or its replacement."""
+    if type(module) in FOLDED:
+        return FOLDED[type(module)](module)
+    for name, child in module.named_children():
+        setattr(module, name, fold(child))
+    return module

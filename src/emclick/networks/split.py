@@ -1,0 +1,262 @@
+"""A network made ready to run: the same sums with each thing done once. What the runtimes run and export writes.
+
+Three parts, by what they depend on, each for a batch of one:
+
+- `ImagePart`: the image. Once per image, before any click.
+- `FirstPart`: the first click. Once per object.
+- `CorrectionPart`: everything a click changes.
+
+Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
+
+- BatchNorm is folded into the convolution before it.
+- The corrector's first layer of the image, clicks and mask, and its first layer of the cached features, are
+  linear up to their ReLU. The image's share (all biases included) and the features' share are summed maps that
+  are kept; what a click changes is added before the ReLU.
+- Query and key of the correlation are linear: `q . (K f + b) = (q K) . f + q . b`, so that Q is needed at the
+  templates alone and the key map not at all.
+- A 1x1 convolution over scales that were brought to one size is done at each scale's own size.
+- The first click's map is binary: the click branch is one convolution (see `ClickBranch`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emclick.networks.correction import STRIDE
+from emclick.networks.fold import InParts, conv_of, fold, linear_of
+from emclick.networks.model import EmcNetwork
+from emclick.spec import CorrectionSpec
+
+IMAGE_CHANNELS = 3 * STRIDE**2
+DISK_CHANNELS = 2 * STRIDE**2
+
+
+class ImagePart(nn.Module):
+    """What depends on the image alone."""
+
+    def __init__(self, base: Any, corrector: Any) -> None:
+        super().__init__()
+        self.backbone = base.backbone
+        self.normalize = corrector.normalize
+        self.input1 = corrector.input1
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 3, H, W) RGB in [0, 1] -> the backbone's tensor before the click, image sums (1, H/4, W/4, C)."""
+        pixels = F.pixel_unshuffle(self.normalize(image), STRIDE)
+        empty = torch.zeros_like(pixels)  # the 48 channels of disks and previous mask
+        sums = self.input1.sums(torch.cat([pixels, empty], 1))
+        return self.backbone.before_click(image), sums.permute(0, 2, 3, 1).contiguous()
+
+
+class FirstPart(nn.Module):
+    """The rest of the base network, and the features' share of the corrector."""
+
+    def __init__(self, base: Any, corrector: Any) -> None:
+        super().__init__()
+        self.base = base
+        self.projection = corrector.feature_projection
+        self.fusion = corrector.fusion[0]
+
+    def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
+        output = self.base.head(self.base.backbone.after_click(opened, click_map))
+        projected = self.projection(output.features)
+        sums = self.fusion.sums(torch.cat([projected, torch.zeros_like(projected)], 1))
+        return output.coarse_logits, sums.permute(0, 2, 3, 1).contiguous()
+
+
+class CorrectionPart(nn.Module):
+    """The rest of the corrector: everything a click changes, from kept sums to logits."""
+
+    def __init__(self, corrector: Any) -> None:
+        super().__init__()
+        spec: CorrectionSpec = corrector.spec
+        self.spec = spec
+        width = spec.width
+        self.own1 = corrector.input1.share(IMAGE_CHANNELS, IMAGE_CHANNELS + DISK_CHANNELS + STRIDE**2)
+        self.own2 = corrector.input2
+        self.own3 = corrector.fusion[0].share(width, 2 * width)
+        self.fusion = corrector.fusion[1]
+        if spec.attention:
+            self.attention = SplitAttention(corrector.attention.attention)
+        if spec.correlation:
+            self.correlation = SplitCorrelation(corrector.correlation, spec)
+        self.merge = InParts(corrector.merge, [width] * (2 if spec.correlation else 1))
+        self.refine1, self.refine2 = corrector.refine1, corrector.refine2
+        self.predict = NarrowConv(corrector.predict)
+
+    def fuse(
+        self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, previous_logits: Tensor
+    ) -> Tensor:
+        """The fused feature F (1, C, h, w)."""
+        previous = torch.sigmoid(upsampled_cells(previous_logits))
+        changed = torch.cat([disks, previous], 3).permute(0, 3, 1, 2)
+        own = self.own2(F.relu(image_sums.permute(0, 3, 1, 2) + self.own1(changed)))
+        return self.fusion(F.relu(feature_sums.permute(0, 3, 1, 2) + self.own3(own)))
+
+    def choose(
+        self, pixels: Tensor, size_hw: Sequence[int], points: Tensor, positive: Tensor, distances: Tensor
+    ) -> Tensor:
+        """Indices (2, T) of the positive and negative templates among (h * w, C) pixels; see `select_templates`."""
+        near = 1 - distances.flatten(2)[0]
+        if self.spec.selection:
+            height, width = size_hw
+            cells = torch.round(points[0] / STRIDE)
+            rows, columns = cells[:, 0].clamp(0, height - 1), cells[:, 1].clamp(0, width - 1)
+            clicked = F.normalize(pixels.index_select(0, (rows * width + columns).long()), dim=1)
+            similarity = (clicked @ pixels.t()) / torch.linalg.vector_norm(pixels, dim=1).clamp_min(1e-12)
+            chosen = positive[:, None]
+            own = torch.stack([(similarity * chosen).amax(0), (similarity * (1 - chosen)).amax(0)])
+            near = (own + 1 - own.flip(0)) * near
+        return near.topk(self.spec.templates, dim=1).indices
+
+    def forward(
+        self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, distances: Tensor, points: Tensor,
+        positive: Tensor, previous_logits: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
+
+        Args:
+            image_sums: (1, h, w, C) from `ImagePart`.
+            feature_sums: (1, h, w, C) from `FirstPart`.
+            disks: (1, h, w, 32) in {0, 1}: disk maps, channel `16 * negative + 4 * (row % 4) + column % 4`.
+            distances: (1, 2, h, w) distance maps, positive then negative.
+            points: (1, N, 2) (row, column) in the frame.
+            positive: (N,) 1.0 for a positive click, 0.0 for a negative one.
+            previous_logits: (1, 1, h, w).
+
+        Returns:
+            Logits (1, 1, h, w).
+        """
+        spec = self.spec
+        fused = self.fuse(image_sums, feature_sums, disks, previous_logits)
+        size_hw = fused.shape[-2:]
+        pixels = to_pixels(fused)
+        chosen = self.choose(pixels, size_hw, points, positive, distances).flatten()
+        templates = pixels.index_select(0, chosen)  # (2T, C), positive first
+        maps = [fused]
+        if spec.attention:
+            used = templates if spec.attention_negatives else templates[: spec.templates]
+            maps = [to_map(self.attention(pixels, used), size_hw)]
+        if spec.correlation:
+            maps.append(self.correlation(pixels, templates, size_hw))
+        return self.predict(self.refine2(self.refine1(self.merge(maps))))
+
+
+class NarrowConv(nn.Module):
+    """A 3x3 convolution to one channel as nine products and a sum of shifted maps: kernels for it are slow."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        kernel = conv.weight[0]  # (C, 3, 3)
+        self.products = conv_of(kernel.flatten(1).t()[:, :, None, None])
+        self.shifts = conv_of(torch.eye(9).view(1, 9, 3, 3), conv.bias, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shifts(self.products(x))
+
+
+def to_pixels(maps: Tensor) -> Tensor:
+    """(1, C, h, w) -> (h * w, C)."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
+    """(h * w, C) -> (1, C, h, w)."""
+    return pixels.reshape(1, *size_hw, pixels.shape[1]).permute(0, 3, 1, 2)
+
+
+def upsampled_cells(logits: Tensor) -> Tensor:
+    """(1, 1, h, w) -> (1, h, w, 16): upsampled by 4 with aligned corners, `4 * row + column` of a cell last.
+
+    Two products with matrices of interpolation weights, one per axis: cheaper than a resize here.
+    """
+    height, width = logits.shape[-2:]
+    tall = upsampling(height, logits) @ logits[0, 0]  # (4h, w)
+    full = tall @ upsampling(width, logits).t()  # (4h, 4w)
+    cells = full.reshape(height, STRIDE, width, STRIDE).permute(0, 2, 1, 3)
+    return cells.reshape(1, height, width, STRIDE**2)
+
+
+def upsampling(size: int, like: Tensor) -> Tensor:
+    """(4 * size, size): [i, j] is the weight of sample j in sample i of four times as many, corners aligned."""
+    samples = torch.arange(size, device=like.device, dtype=torch.float32)
+    finer = torch.arange(STRIDE * size, device=like.device, dtype=torch.float32)
+    place = finer * ((size - 1) / (STRIDE * size - 1))
+    return (1 - (place[:, None] - samples).abs()).clamp_min(0).to(like.dtype)
+
+
+class SplitAttention(nn.Module):
+    """`TemplateAttention` over pixels."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        width, self.heads = attention.embed_dim, attention.num_heads
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        scale = (width // self.heads) ** -0.5  # goes into the query's projection
+        self.query = linear_of(weight[:width] * scale, bias[:width] * scale)
+        self.key_value = linear_of(weight[width:], bias[width:])
+        self.output = linear_of(attention.out_proj.weight, attention.out_proj.bias)
+
+    def forward(self, pixels: Tensor, templates: Tensor) -> Tensor:
+        """(P, C) and (K, C) -> (P, C)."""
+        query, (key, value) = self.query(pixels), self.key_value(templates).chunk(2, 1)
+        if torch.onnx.is_in_onnx_export():
+            # one operator instead of eight: runtimes keep the (heads, P, K) weights out of memory
+            mixed = torch.onnx.ops.symbolic(
+                "com.microsoft::MultiHeadAttention", [query[None], key[None], value[None]],
+                {"num_heads": self.heads, "scale": 1.0}, dtype=query.dtype, shape=query[None].shape, version=1,
+            )[0]  # fmt: skip
+        else:
+            by_head = (
+                each.unflatten(1, (self.heads, -1)).transpose(0, 1)[None] for each in (query, key, value)
+            )
+            mixed = F.scaled_dot_product_attention(*by_head, scale=1.0)[0].transpose(0, 1).flatten(1)
+        return pixels + self.output(mixed)
+
+
+class SplitCorrelation(nn.Module):
+    """`TemplateCorrelation` without a query map or a key map."""
+
+    def __init__(self, correlation: Any, spec: CorrectionSpec) -> None:
+        super().__init__()
+        self.count = spec.templates
+        self.polarities = 2 if spec.correlation_negatives else 1
+        self.query = linear_of(correlation.query.weight.flatten(1), correlation.query.bias)
+        self.key = nn.Parameter(correlation.key.weight.detach().flatten(1).clone())
+        self.key_bias = nn.Parameter(correlation.key.bias.detach()[:, None].clone())
+        self.refine = correlation.refine.repeated(self.polarities)
+        self.fuse = correlation.fuse
+
+    def forward(self, pixels: Tensor, templates: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """(P, C) and (2T, C) -> (1, C, h, w)."""
+        query = self.query(templates[: self.polarities * self.count])
+        maps = pixels @ (query @ self.key).t() + (query @ self.key_bias).t()
+        return self.fuse(self.refine(to_map(maps, size_hw)))
+
+
+class SplitNetwork(NamedTuple):
+    """The three parts, in eval mode."""
+
+    image: ImagePart
+    first: FirstPart
+    correction: CorrectionPart
+
+
+def split(network: EmcNetwork) -> SplitNetwork:
+    """`network` made ready to run. It is not changed; the parts hold copies."""
+    folded: Any = fold(copy.deepcopy(network).eval().requires_grad_(False))
+    parts = SplitNetwork(
+        ImagePart(folded.base, folded.corrector),
+        FirstPart(folded.base, folded.corrector),
+        CorrectionPart(folded.corrector),
+    )
+    for part in parts:
+        part.eval().requires_grad_(False)
+    return parts

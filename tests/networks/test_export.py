@@ -1,0 +1,144 @@
+"""Exported graphs: what is written, what is refused, and what a reader finds in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from emclick import graphs, zoo
+from emclick.card import Card, read_card
+from emclick.errors import CheckpointError, WeightsError
+from emclick.networks import export
+from emclick.networks.checkpoint import save_model
+from emclick.networks.model import EmcNetwork
+from emclick.spec import CorrectionSpec, ModelSpec
+
+SHIPPED = zoo.find_folder(zoo.DEFAULT_MODEL)
+SPEC = ModelSpec("mobilenet_v2", CorrectionSpec(width=8, templates=8))
+
+
+def shipped(name: str) -> onnx.ModelProto:
+    return onnx.load(SHIPPED / graphs.graph_file(name))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The shipped model's graphs and card, without its weights: what `emclick export -o` writes."""
+    names = ["model.json", graphs.MANIFEST_NAME, *(graphs.graph_file(name) for name in graphs.GRAPHS)]
+    for name in names:
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def unexported(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save_model(tmp_path / "toy", EmcNetwork(SPEC).state_dict(), Card("toy", SPEC, short_side=96))
+
+
+@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+def test_graphs_are_as_the_manifest_says(name: str) -> None:
+    graph = shipped(name).graph
+    assert [each.name for each in graph.input] == graphs.GRAPHS[name].input_names
+    assert [each.name for each in graph.output] == graphs.GRAPHS[name].output_names
+    for value, array in zip(graph.input, graphs.GRAPHS[name].inputs):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        sizes = value.type.tensor_type.shape.dim
+        letters = array.shape.split(", ")
+        assert len(sizes) == len(letters)
+        for size, letter in zip(sizes, letters):
+            assert not letter.isdigit() or size.dim_value == int(letter)
+            assert letter not in "HWhwN" or size.dim_param
+            assert letter != "C" or size.dim_value > 1
+        assert array.about in value.doc_string
+        assert array.range in value.doc_string
+
+
+def test_the_manifest_is_complete() -> None:
+    manifest = json.loads((SHIPPED / graphs.MANIFEST_NAME).read_text())
+    assert manifest["weights_sha256"] == read_card(SHIPPED).sha256
+    assert manifest["templates"] == 64
+    assert manifest["check"]["error_p999"] <= manifest["check"]["tolerance"] == export.TOLERANCE
+    for name, entry in manifest["graphs"].items():
+        assert entry["bytes"] == (SHIPPED / entry["file"]).stat().st_size
+        assert [each["name"] for each in entry["inputs"]] == graphs.GRAPHS[name].input_names
+
+
+def test_weights_are_stored_in_half_where_nothing_is_lost() -> None:
+    """The backbone's, which have no norm to fold, are those of the float16 file to the bit."""
+    stored = {each.name: each for each in shipped("first").graph.initializer}
+    halves = [each for each in stored.values() if each.data_type == onnx.TensorProto.FLOAT16]
+    assert sum(np.prod(each.dims) for each in halves) > 1_500_000
+    from safetensors.numpy import load_file
+
+    weights = load_file(SHIPPED / "model.safetensors")["base.backbone.blocks.16.project.weight"]
+    assert any(np.array_equal(onnx.numpy_helper.to_array(each), weights) for each in halves)
+
+
+def test_an_export_loads_without_the_weights_file(copied: Path) -> None:
+    assert zoo.load(copied).runtime.name == "onnx"
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        zoo.load(copied, runtime="torch")
+
+
+@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+@pytest.mark.parametrize("cut", [0, 100, -1])
+def test_a_truncated_graph_is_refused(copied: Path, name: str, cut: int) -> None:
+    path = copied / graphs.graph_file(name)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WeightsError, match="truncated or changed"):
+        zoo.load(copied)
+
+
+def test_graphs_of_other_weights_are_refused(copied: Path) -> None:
+    card = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps(card | {"sha256": "0" * 64}))
+    with pytest.raises(WeightsError, match="emclick export"):
+        zoo.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", CheckpointError),
+        ("[]", CheckpointError),
+        ('{"format": "other"}', CheckpointError),
+        (json.dumps({"format": graphs.FORMAT}), CheckpointError),
+        (json.dumps({"format": graphs.FORMAT, "weights_sha256": "", "graphs": {}}), CheckpointError),
+    ],
+)
+def test_a_manifest_that_does_not_parse(copied: Path, content: str, error: type[Exception]) -> None:
+    (copied / graphs.MANIFEST_NAME).write_text(content)
+    with pytest.raises(error, match=r"graphs\.json"):
+        zoo.load(copied)
+
+
+def test_without_graphs_the_way_to_them_is_named(unexported: Path) -> None:
+    with pytest.raises(WeightsError, match="emclick export"):
+        zoo.load(unexported, runtime="onnx")
+
+
+def test_a_graph_that_differs_is_not_written(
+    unexported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped model's graphs in place of those of the toy: same inputs, other numbers."""
+    files = {name: (SHIPPED / graphs.graph_file(name)).read_bytes() for name in graphs.GRAPHS}
+    monkeypatch.setattr(export, "trace", lambda network: files)
+    network = EmcNetwork(ModelSpec("mobilenet_v2", CorrectionSpec()))
+    folder = save_model(tmp_path / "other", network.state_dict(), Card("other", network.spec, short_side=96))
+    with pytest.raises(CheckpointError, match="nothing was written"):
+        export.export_model(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_is_not_written(unexported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "trace", lambda network: {})
+    monkeypatch.setattr("emclick.runtimes.onnx.OnnxRuntime", lambda files: None)
+    monkeypatch.setattr(export, "check_runtime", lambda *args: export.Check(float("nan"), 1, ()))
+    with pytest.raises(CheckpointError, match="nothing was written"):
+        export.export_model(unexported, tmp_path / "out")

@@ -1,0 +1,106 @@
+"""The split network computes what the plain one does, whatever the base network and the ablation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emclick.networks.backbones import BASES
+from emclick.networks.blocks import upsample_to
+from emclick.networks.click_maps import ClickMaps
+from emclick.networks.model import EmcNetwork
+from emclick.networks.split import split, upsampled_cells
+from emclick.spec import CorrectionSpec, ModelSpec
+
+ABLATIONS = [
+    {},
+    {"attention": False},
+    {"correlation": False},
+    {"selection": False},
+    {"attention_negatives": False},
+    {"correlation_negatives": False},
+    {"attention": False, "correlation": False},
+]
+
+
+def lively(spec: ModelSpec) -> EmcNetwork:
+    """Seeded, with BatchNorm statistics, biases and click scale away from their starting values."""
+    torch.manual_seed(3)
+    network = EmcNetwork(spec)
+    for name, value in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(value, 0, 0.2)
+        if name.endswith("scale"):
+            torch.nn.init.constant_(value, -0.7)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+@torch.inference_mode()
+def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
+    """Largest relative difference of the coarse logits and of each of three corrections."""
+    parts = split(network)
+    image = torch.rand(1, 3, *frame_hw)
+    maps, found = ClickMaps(1, frame_hw), []
+    opened, image_sums = parts.image(image)
+    previous = feature_sums = features = None
+
+    def add(ours: torch.Tensor, plain: torch.Tensor) -> None:
+        found.append(float((ours - plain).abs().max() / plain.abs().max()))
+
+    for row, column, positive in ((0.4, 0.5, True), (0.05, 0.97, False), (0.99, 0.01, True)):
+        point = torch.tensor([[row * frame_hw[0], column * frame_hw[1]]])
+        maps.add(point, torch.tensor([positive]), torch.tensor([True]))
+        if previous is None:
+            base = network.first(image, maps.first_click_map())
+            coarse, feature_sums = parts.first(opened, maps.first_click_map())
+            add(coarse, base.coarse_logits)
+            features, previous = base.features, base.coarse_logits
+        clicks = maps.input()
+        plain = network.correct(image, features, clicks, previous)
+        disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
+        ours = parts.correction(
+            image_sums,
+            feature_sums,
+            disks,
+            clicks.distances,
+            clicks.points,
+            clicks.positive[0].float(),
+            previous,
+        )
+        add(ours, plain)
+        previous = plain
+    return found
+
+
+@pytest.mark.parametrize("base", sorted(BASES))
+def test_every_base_network(base: str) -> None:
+    assert max(differences(lively(ModelSpec(base, CorrectionSpec(16, 12, 2))), (72, 100))) < 1e-4
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda each: "+".join(each) or "none")
+def test_every_ablation(ablation: dict[str, bool]) -> None:
+    spec = ModelSpec("mobilenet_v2", CorrectionSpec(16, 12, 2, **ablation))
+    assert max(differences(lively(spec), (64, 44))) < 1e-4
+
+
+def test_the_plain_network_is_left_as_it_was() -> None:
+    network = lively(ModelSpec("mobilenet_v2", CorrectionSpec(16, 12, 2)))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    parts = split(network)
+    assert not any(each.requires_grad for part in parts for each in part.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(each.requires_grad for each in network.corrector.parameters())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (13, 8)])
+def test_cells_of_the_upsampled_logits(size: tuple[int, int]) -> None:
+    logits = torch.randn(1, 1, *size)
+    full = upsample_to(logits, (4 * size[0], 4 * size[1]))
+    expected = F.pixel_unshuffle(full, 4).permute(0, 2, 3, 1)
+    torch.testing.assert_close(upsampled_cells(logits), expected, atol=1e-5, rtol=1e-5)

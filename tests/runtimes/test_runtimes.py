@@ -1,0 +1,128 @@
+"""Every runtime against PyTorch in float32, on the shipped model and on a seeded network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from contracts.runtime_contract import RuntimeContract
+from emclick import graphs, zoo
+from emclick.card import Card, read_card
+from emclick.errors import OptionError
+from emclick.networks.checkpoint import load_model, save_model
+from emclick.networks.export import export_model
+from emclick.networks.model import EmcNetwork
+from emclick.runtimes.base import Runtime
+from emclick.spec import CorrectionSpec, ModelSpec
+
+
+def seeded(spec: ModelSpec) -> EmcNetwork:
+    """A network with lively BatchNorm statistics, so that folding them wrongly would show."""
+    torch.manual_seed(1)
+    network = EmcNetwork(spec)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.3)
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small exported model: narrow corrector, T unlike C."""
+    folder = tmp_path_factory.mktemp("exported") / "toy"
+    spec = ModelSpec("mobilenet_v2", CorrectionSpec(width=16, templates=24, heads=2))
+    save_model(folder, seeded(spec).state_dict(), Card("toy", spec, short_side=96))
+    export_model(folder)
+    return folder
+
+
+@pytest.fixture(params=["shipped", "toy"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    if request.param == "shipped":
+        return zoo.find_folder(zoo.DEFAULT_MODEL)
+    return request.getfixturevalue("toy_folder")
+
+
+@pytest.fixture
+def network(folder: Path) -> EmcNetwork:
+    return load_model(folder)[0]
+
+
+@pytest.fixture
+def short_side(folder: Path) -> int:
+    return read_card(folder).short_side
+
+
+class TestOnnx(RuntimeContract):
+    @pytest.fixture
+    def runtime(self, folder: Path) -> Runtime:
+        return zoo.load(folder, runtime="onnx").runtime
+
+
+class TestTorch(RuntimeContract):
+    tolerance = 1e-5
+
+    @pytest.fixture
+    def runtime(self, folder: Path) -> Runtime:
+        return zoo.load(folder, runtime="torch").runtime
+
+
+class TestTorchBf16(RuntimeContract):
+    """Half precision: other templates win, so that single logits differ; a gate on NoC holds it besides."""
+
+    tolerance = 4.0
+
+    @pytest.fixture
+    def runtime(self, folder: Path) -> Runtime:
+        return zoo.load(folder, runtime="torch", precision="bf16").runtime
+
+
+class TestOpenvino(RuntimeContract):
+    @pytest.fixture
+    def runtime(self, folder: Path) -> Runtime:
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+        return zoo.load(folder, runtime="openvino").runtime
+
+
+class TestOpenvinoBf16(RuntimeContract):
+    """As `TestTorchBf16`."""
+
+    tolerance = 4.0
+
+    @pytest.fixture
+    def runtime(self, folder: Path) -> Runtime:
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+        try:
+            return zoo.load(folder, runtime="openvino", precision="bf16").runtime
+        except OptionError as error:
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "torch"])
+def test_an_unknown_precision_or_device_is_refused(runtime: str, toy_folder: Path) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
+    with pytest.raises(OptionError, match="fp64"):
+        zoo.load(toy_folder, runtime=runtime, precision="fp64")
+    with pytest.raises(OptionError, match="nowhere"):
+        zoo.load(toy_folder, runtime=runtime, device="nowhere")
+
+
+def test_threads_are_those_asked_for_or_all_that_may_be_used(toy_folder: Path) -> None:
+    from emclick.cpus import usable_cpus
+
+    assert zoo.load(toy_folder).runtime.threads == usable_cpus()
+    assert zoo.load(toy_folder, threads=1).runtime.threads == 1
+
+
+def test_graphs_decide_the_default_runtime(toy_folder: Path, tmp_path: Path) -> None:
+    assert zoo.choose_runtime(toy_folder) == "onnx"
+    assert zoo.load().runtime.name == "onnx"
+    network, card = load_model(toy_folder)
+    save_model(tmp_path / "plain", network.state_dict(), card)
+    assert not graphs.has_graphs(tmp_path / "plain")
+    assert zoo.load(tmp_path / "plain").runtime.name == "torch"
