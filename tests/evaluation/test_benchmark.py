@@ -236,8 +236,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replaces loading and sessions by a brush and notes what they were asked for."""
     seen: dict[str, Any] = {}
 
-    def load_model(name: str, runtime: str | None = None, threads: int | None = None) -> Any:
-        seen.update(name=name, runtime=runtime, threads=threads)
+    def load_model(
+        name: str, runtime: str | None = None, threads: int | None = None, precision: str | None = None
+    ) -> Any:
+        seen.update(name=name, runtime=runtime, threads=threads, precision=precision)
         return fake_model(name)
 
     def sessions_of(model: Any, short_side: int | None, flip: bool) -> Any:
@@ -259,8 +261,11 @@ def test_evaluate_by_name_writes_the_results_and_drops_the_journal(
     seen: dict[str, Any], tmp_path: Path
 ) -> None:
     output = tmp_path / "results.json"
-    result = evaluate("some-model", Squares(3), output=output, progress=False, runtime="torch", threads=2)
+    result = evaluate(
+        "some-model", Squares(3), output=output, progress=False, runtime="torch", threads=2, precision="bf16"
+    )
     assert (seen["name"], seen["runtime"], seen["threads"]) == ("some-model", "torch", 2)
+    assert seen["precision"] == "bf16"
     assert (seen["short_side"], seen["flip"]) == (None, False)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert json.loads(output.read_text(encoding="utf-8")) == json.loads(json.dumps(result.summary))
@@ -287,6 +292,7 @@ def test_options_that_exclude_each_other() -> None:
         {"paper": True, "short_side": 300},
         {"workers": 2},
         {"runtime": "torch"},
+        {"precision": "fp32"},
         {"threads": 2},
     ]
     for options in exclusive:

@@ -45,8 +45,8 @@ def root(tmp_path: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
-    def load_model(name: str | None, runtime: str | None, threads: int | None) -> Any:
-        seen.update(name=name, runtime=runtime, threads=threads)
+    def load_model(name: str | None, runtime: str | None, threads: int | None, precision: str | None) -> Any:
+        seen.update(name=name, runtime=runtime, threads=threads, precision=precision)
         return SimpleNamespace(
             name="brush", sha256="f00", short_side=200, runtime=SimpleNamespace(name="none", threads=1)
         )
@@ -64,14 +64,21 @@ def test_all_options(app: typer.Typer, root: Path, tmp_path: Path, seen: dict[st
     pytest.importorskip("matplotlib")
     output, curve = tmp_path / "r.json", tmp_path / "curve.png"
     options = ["--model", "m", "--runtime", "torch", "--threads", "2", "--limit", "2"]
-    options += ["--flip", "--short-side", "96", "--stop-at", "0.9"]
+    options += ["--flip", "--short-side", "96", "--stop-at", "0.9", "--precision", "bf16"]
     done = runner.invoke(
         app,
         ["--dataset", "folder", "--root", str(root), *options, "--output", str(output), "--plot", str(curve)],
         catch_exceptions=False,
     )
     assert done.exit_code == 0
-    assert seen == {"name": "m", "runtime": "torch", "threads": 2, "short_side": 96, "flip": True}
+    assert seen == {
+        "name": "m",
+        "runtime": "torch",
+        "threads": 2,
+        "precision": "bf16",
+        "short_side": 96,
+        "flip": True,
+    }
     summary = json.loads(output.read_text(encoding="utf-8"))
     assert summary["n"] == 2
     assert summary["stop_at"] == 0.9
@@ -86,7 +93,14 @@ def test_all_options(app: typer.Typer, root: Path, tmp_path: Path, seen: dict[st
 def test_defaults_and_paper(app: typer.Typer, root: Path, seen: dict[str, Any]) -> None:
     base = ["--dataset", "folder", "--root", str(root)]
     runner.invoke(app, base, catch_exceptions=False)
-    assert seen == {"name": None, "runtime": None, "threads": None, "short_side": None, "flip": False}
+    assert seen == {
+        "name": None,
+        "runtime": None,
+        "threads": None,
+        "precision": None,
+        "short_side": None,
+        "flip": False,
+    }
     runner.invoke(app, [*base, "--paper"], catch_exceptions=False)
     assert (seen["short_side"], seen["flip"]) == (384, True)
 

@@ -24,7 +24,12 @@ def evaluate_command(
             help="Name of `emclick models`, or a folder made by convert or train. Default: the default model."
         ),
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime to use. Default: torch.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="onnx, openvino or torch. Default: onnx where the model has graphs.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What the runtime computes in: fp32 (default), bf16, ...")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Evaluate the first N objects only.", metavar="N")
     ] = None,
@@ -97,6 +102,7 @@ def evaluate_command(
         workers=workers,
         threads=threads,
         runtime=runtime,
+        precision=precision,
         use_initial_masks=initial_masks,
         output=output,
     )

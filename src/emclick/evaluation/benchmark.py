@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emclick
+from emclick.cpus import usable_cpus
 from emclick.data.sample import Source
 from emclick.data.sources import open_source
 from emclick.errors import OptionError
@@ -35,18 +36,23 @@ class _LoadModel:
     model: str | os.PathLike[str] | None
     runtime: str | None
     threads: int | None
+    precision: str | None
     short_side: int | None
     flip: bool
 
     def __call__(self) -> MakeSession:
-        return sessions_of(load_model(self.model, self.runtime, self.threads), self.short_side, self.flip)
+        loaded = load_model(self.model, self.runtime, self.threads, self.precision)
+        return sessions_of(loaded, self.short_side, self.flip)
 
 
 def load_model(
-    model: str | os.PathLike[str] | None, runtime: str | None = None, threads: int | None = None
+    model: str | os.PathLike[str] | None,
+    runtime: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
 ) -> Any:
     """`emclick.load` with only what is given; None is the default model."""
-    options = {"runtime": runtime, "threads": threads}
+    options = {"runtime": runtime, "threads": threads, "precision": precision}
     given = {name: value for name, value in options.items() if value is not None}
     return emclick.load(**given) if model is None else emclick.load(os.fspath(model), **given)
 
@@ -65,8 +71,7 @@ def threads_per_worker(workers: int, threads: int | None) -> int | None:
     """CPU threads of each process, so that all together use `threads` (default: the CPUs of this process)."""
     if workers == 1:
         return threads
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, (threads or allowed) // workers)
+    return max(1, (threads or usable_cpus()) // workers)
 
 
 def evaluate(
@@ -87,6 +92,7 @@ def evaluate(
     use_initial_masks: bool = True,
     runtime: str | None = None,
     threads: int | None = None,
+    precision: str | None = None,
 ) -> Evaluation:
     """Let the robot user click on every object of a dataset, and count (METHOD, "Evaluation").
 
@@ -108,6 +114,7 @@ def evaluate(
         use_initial_masks: start from the dataset's initial masks, where it has them.
         runtime: runtime of a model given by name.
         threads: CPU threads of a model given by name; with workers, of all together.
+        precision: of a model given by name, see `emclick.load`.
 
     Raises:
         UnknownNameError: no such model or dataset.
@@ -130,23 +137,26 @@ def evaluate(
         short_side, flip = PAPER_SHORT_SIDE.get(published, PAPER_SHORT_SIDE_ELSEWHERE), True
 
     by_name = model is None or isinstance(model, str | os.PathLike)
-    if not by_name and (runtime is not None or threads is not None):
-        raise OptionError("runtime and threads are chosen when a model is loaded; give the model by name")
+    if not by_name and any(each is not None for each in (runtime, threads, precision)):
+        raise OptionError(
+            "runtime, threads and precision are chosen when a model is loaded; give the model by name"
+        )
     if not by_name and workers > 1:
         raise OptionError("several workers load the model themselves; give the model by name or folder")
     share = threads_per_worker(workers, threads)
-    loaded: Any = load_model(model, runtime, share) if by_name else model
+    loaded: Any = load_model(model, runtime, share, precision) if by_name else model
     if workers == 1:
         # The model at hand serves; several processes each load their own.
         def load() -> MakeSession:
             return sessions_of(loaded, short_side, flip)
     else:
-        load = _LoadModel(model, runtime, share, short_side, flip)
+        load = _LoadModel(model, runtime, share, precision, short_side, flip)
 
     made_by = {
         "model": loaded.name,
         "sha256": getattr(loaded, "sha256", None),
         "runtime": loaded.runtime.name,
+        "precision": getattr(loaded.runtime, "precision", "fp32"),
         "threads": loaded.runtime.threads,
         "short_side": loaded.short_side if short_side is None else short_side,
         "flip": flip,
