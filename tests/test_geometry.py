@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emclick import geometry
 from emclick.errors import FrameError
 from emclick.geometry import View, check_short_side, resize_bilinear
 from helpers import picture
@@ -188,13 +190,174 @@ def test_a_mask_lands_where_it_was():
     np.testing.assert_array_equal(mirrored, grid[:, ::-1])
 
 
+# From image to frame, against one pixel at a time
+
+
+def frame_pixel(image, frame_hw, row, column):
+    """(3,) float32: two weights multiplied, corner after corner added with one rounding to float32."""
+    taps = []
+    for size, new, at in zip(image.shape, frame_hw, (row, column)):
+        position = np.float32(size - 1) / np.float32(new - 1) * np.float32(at)
+        low = min(int(position), size - 1)
+        weight = np.float32(min(max(position - np.float32(low), np.float32(0)), np.float32(1)))
+        taps.append(((low, np.float32(1) - weight), (min(low + 1, size - 1), weight)))
+    ((top, up), (bottom, down)), ((left, west), (right, east)) = taps
+    values = []
+    for channel in range(3):
+        total = np.float32(0)
+        for y, x, weight in (
+            (top, right, up * east),
+            (top, left, up * west),
+            (bottom, left, down * west),
+            (bottom, right, down * east),
+        ):
+            value = np.float32(image[y, x, channel]) / np.float32(255)
+            total = np.float32(float(value) * float(weight) + float(total))
+        values.append(total)
+    return np.array(values)
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.booleans(), st.floats(0.05, 0.95))
-def test_the_mask_is_the_probability_above_the_threshold(h, w, mirrored, threshold):
-    view = View((h, w), (24, 32), mirrored)
-    frame = np.random.default_rng(h * 100 + w).uniform(0, 1, (24, 32)).astype(np.float32)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([(4, 4), (4, 12), (12, 8)]),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_a_frame_is_four_corners_rounded_one_by_one(h, w, frame_hw, mirrored, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
+    frame = View((h, w), frame_hw, mirrored).image_to_frame(image)
+    plain = frame[:, :, ::-1] if mirrored else frame
+    for row in range(frame_hw[0]):
+        for column in range(frame_hw[1]):
+            expected = frame_pixel(image, frame_hw, row, column)
+            assert plain[:, row, column].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("image_hw", [(100, 130), (1224, 1632), (1000, 3)])
+def test_so_is_a_frame_made_in_blocks(image_hw):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*image_hw, 3), dtype=np.uint8)
+    view = View.fit(image_hw, 384)
+    frame = view.image_to_frame(image)
+    h, w = view.frame_hw
+    corners = [(0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1)]
+    for row, column in [*corners, *zip(rng.integers(0, h, 300), rng.integers(0, w, 300))]:
+        expected = frame_pixel(image, view.frame_hw, row, column)
+        assert frame[:, row, column].tobytes() == expected.tobytes()
+
+
+def test_any_layout_of_an_image_gives_the_same_frame():
+    image = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    view = View.fit((61, 83), 48)
+    expected = view.image_to_frame(image)
+    padded = np.zeros((61, 90, 4), np.uint8)
+    padded[:, 5:88, :3] = image
+    locked = image.copy()
+    locked.flags.writeable = False
+    layouts = {
+        "inside a larger one": padded[:, 5:88, :3],
+        "channels reversed": np.ascontiguousarray(image[..., ::-1])[..., ::-1],
+        "upside down": np.ascontiguousarray(image[::-1])[::-1],
+        "columns first": np.asfortranarray(image),
+        "read-only": locked,
+    }
+    for name, each in layouts.items():
+        np.testing.assert_array_equal(each, image)
+        assert view.image_to_frame(each).tobytes() == expected.tobytes(), name
+
+
+# From probability to mask
+
+THIRD = np.float32(1 / 3)
+
+
+def _blobs(rng, hw):
+    logits = cv2.resize(rng.normal(0, 6, (3, 4)).astype(np.float32), hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return 1 / (1 + np.exp(-logits))
+
+
+def _plateau(rng, hw):
+    return THIRD + rng.integers(-2, 3, hw) * np.float32(2**-25)  # as close as floats lie
+
+
+FRAMES = {
+    "noise": lambda rng, hw: rng.uniform(0, 1, hw),
+    "blobs": _blobs,
+    "steps": lambda rng, hw: rng.integers(0, 5, hw) / 4,  # many values exactly at a threshold
+    "edges": lambda rng, hw: _blobs(rng, hw) > 0.5,
+    "plateau": _plateau,
+    "level": lambda rng, hw: np.full(hw, THIRD),
+    "not numbers": lambda rng, hw: np.where(rng.uniform(0, 1, hw) < 0.1, np.nan, _blobs(rng, hw)),
+    "large": lambda rng, hw: -1e4 * _plateau(rng, hw),
+}
+"""Kinds of (h, w) maps."""
+
+
+def assert_mask_is_probability_above(view, frame, threshold):
     expected = view.probability_to_image(frame) > np.float32(threshold)
-    np.testing.assert_array_equal(view.probability_to_mask(frame, threshold), expected)
+    mask = view.probability_to_mask(frame, threshold)
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("by_cells", [True, None])
+@pytest.mark.parametrize("kind", FRAMES)
+def test_the_mask_is_the_probability_above_the_threshold(kind, by_cells, monkeypatch):
+    if by_cells:
+        monkeypatch.setattr(geometry, "_MIXED_SHARE", 0)  # never blend everything
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.tuples(st.integers(1, 150), st.integers(1, 150)),
+        st.sampled_from([(24, 32), (4, 4), (4, 16), (40, 12)]),
+        st.booleans(),
+        st.one_of(st.sampled_from([0.25, 0.5, 0.75, 1 / 3]), st.floats(0.01, 0.99)),
+        st.integers(0, 2**31),
+    )
+    def law(image_hw, frame_hw, mirrored, threshold, seed):
+        view = View(image_hw, frame_hw, mirrored)
+        rng = np.random.default_rng(seed)
+        frame = FRAMES[kind](rng, frame_hw).astype(np.float32)
+        assert_mask_is_probability_above(view, frame, threshold)
+        # exactly a value that occurs, and the next ones to it
+        occurring = rng.choice(view.probability_to_image(frame).ravel())
+        for level in (
+            np.nextafter(occurring, np.float32(-np.inf)),
+            occurring,
+            np.nextafter(occurring, np.float32(np.inf)),
+        ):
+            assert_mask_is_probability_above(view, frame, float(level))
+
+    law()
+
+
+@pytest.mark.parametrize("image_hw", [(480, 640), (1224, 1632), (3001, 501), (500, 3)])
+@pytest.mark.parametrize("kind", ["noise", "blobs", "edges"])
+def test_so_is_the_mask_of_a_photograph(image_hw, kind):
+    view = View.fit(image_hw, 384)
+    frame = FRAMES[kind](np.random.default_rng(0), view.frame_hw).astype(np.float32)
+    assert_mask_is_probability_above(view, frame, 0.5)
+    assert_mask_is_probability_above(view.mirror(), frame, 0.3)
+
+
+@pytest.mark.parametrize(("kind", "quick"), [("blobs", True), ("noise", False)])
+def test_only_cells_that_the_outline_crosses_are_blended(kind, quick):
+    frame = FRAMES[kind](np.random.default_rng(0), (96, 128)).astype(np.float32)
+    mask = geometry._mask_by_cells(frame, (600, 800), np.float32(0.5))
+    assert (mask is not None) == quick
+
+
+def test_a_large_mask_takes_little_more_than_itself():
+    view = View.fit((3000, 4000), 384)
+    frame = FRAMES["blobs"](np.random.default_rng(0), view.frame_hw).astype(np.float32)
+    tracemalloc.start()
+    mask = view.probability_to_mask(frame, 0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < mask.sum() < mask.size
+    assert peak < 1.5 * mask.nbytes
 
 
 @pytest.mark.parametrize("call", ["image", "probability", "mask"])

@@ -21,7 +21,7 @@ VIEW = View((40, 56), (32, 44))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31), st.floats(0, 1))
+@given(st.integers(1, 40), st.integers(1, 200), st.integers(0, 2**31), st.floats(0, 1))
 def test_a_packed_mask_comes_back(h, w, seed, share):
     mask = np.random.default_rng(seed).uniform(size=(h, w)) < share
     before = mask.copy()
@@ -48,6 +48,18 @@ def test_sigmoid_is_right_and_stable():
     assert y[0] == 0
     assert y[-1] == 1
     assert y[5] == 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.floats(0.1, 60), st.integers(0, 2**31))
+def test_sigmoid_is_the_formula_to_the_bit(h, w, scale, seed):
+    x = np.random.default_rng(seed).normal(0, scale, (h, w)).astype(np.float32)
+    x.flat[0] = 0
+    before = x.copy()
+    small = np.exp(-np.abs(x))
+    expected = np.where(x >= 0, np.float32(1), small) / (1 + small)
+    assert sigmoid(x).tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("first", ["mask", "probability"])

@@ -8,7 +8,7 @@ from where its image pixel was resampled to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -216,19 +216,20 @@ def _blend_cells(frame: Float, down: _CellOutputs, across: _CellOutputs) -> Floa
     return out
 
 
-def _enlarged(cells: NDArray[np.bool_], counts: Sequence[NDArray[np.intp]]) -> NDArray[np.bool_]:
-    """(h, w) to (H, W) bool: each row and column as often as `counts` says, along both axes."""
-    ends = np.cumsum(counts[0])
-    mask = np.empty((ends[-1], counts[1].sum()), np.bool_)
+def _enlarged(
+    cells: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """`cells[rows][:, columns]`; both ascending."""
+    mask = np.empty((len(rows), len(columns)), np.bool_)
     transposed = cells.T.view(np.uint8)
-    block = max(1, _BLOCK_VALUES // mask.shape[1])
+    counts = np.bincount(columns, minlength=len(transposed))
+    block = max(1, _BLOCK_VALUES // len(columns))
     for start in range(0, len(cells), block):
-        part = slice(start, start + block)
         # wide first, as rows of the transposed: to copy runs of bytes is quicker than to copy bytes
-        wide = np.repeat(np.ascontiguousarray(transposed[:, part]), counts[1], axis=0)
-        top = ends[start] - counts[0][start]
-        tall = np.repeat(cv2.transpose(wide).reshape(-1, mask.shape[1]), counts[0][part], axis=0)
-        mask[top : top + len(tall)] = tall
+        wide = np.repeat(np.ascontiguousarray(transposed[:, start : start + block]), counts, axis=0)
+        wide = cv2.transpose(wide).reshape(-1, len(columns)).view(np.bool_)
+        top, bottom = np.searchsorted(rows, (start, start + block))
+        np.take(wide, rows[top:bottom] - start, axis=0, out=mask[top:bottom], mode="clip")
     return mask
 
 
@@ -243,7 +244,7 @@ def _mask_by_cells(frame: Float, out_hw: tuple[int, int], level: np.float32) -> 
         return None
     taps = [_taps(size, out_size) for size, out_size in zip(frame.shape, out_hw)]
     counts = [np.bincount(each.low, minlength=size) for each, size in zip(taps, frame.shape)]
-    mask = _enlarged(above, counts)
+    mask = _enlarged(above, taps[0].low, taps[1].low)
     rows, columns = np.divmod(np.flatnonzero(mixed), frame.shape[1])
     seen = (counts[0][rows] > 0) & (counts[1][columns] > 0)
     rows, columns = rows[seen], columns[seen]

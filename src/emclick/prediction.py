@@ -19,8 +19,12 @@ Array = TypeVar("Array", Float, Mask)
 
 def sigmoid(logits: Float) -> Float:
     """1 / (1 + exp(-x)) in float32, without overflow at any x."""
-    small = np.exp(-np.abs(logits))
-    return np.divide(np.where(logits >= 0, np.float32(1), small), 1 + small, dtype=np.float32)
+    # exp(-|x|) over or under 1 + exp(-|x|), in place: the temporaries cost more than the sums
+    small = np.abs(np.asarray(logits, np.float32))
+    np.exp(np.negative(small, out=small), out=small)
+    top = np.maximum(small, logits >= 0)
+    small += 1
+    return np.divide(top, small, out=top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,11 @@ class PackedMask:
         """The (H, W) bool mask, a new array."""
         height, width = self.image_hw
         bits = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(height, -1)
-        bits = np.bitwise_xor.accumulate(bits, axis=0)
-        return np.unpackbits(bits, axis=1, count=width).astype(np.bool_)
+        padded = np.zeros((height, -(-width // 64) * 8), np.uint8)  # whole words: eight bytes at a time
+        padded[:, : bits.shape[1]] = bits
+        words = padded.view(np.uint64)
+        np.bitwise_xor.accumulate(words, axis=0, out=words)
+        return np.unpackbits(padded, axis=1, count=width).view(np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
