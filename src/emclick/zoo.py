@@ -113,12 +113,15 @@ def choose_runtime(folder: Path) -> str:
     """The runtime for a model folder where none was asked for: onnx if it holds graphs, else torch.
 
     Raises:
-        MissingExtraError: it holds none, and PyTorch is not installed.
+        MissingExtraError: what would run it is not installed.
     """
-    if has_graphs(folder) and importlib.util.find_spec("onnxruntime") is not None:
+    graphs = has_graphs(folder)
+    if graphs and importlib.util.find_spec("onnxruntime") is not None:
         return "onnx"
     if importlib.util.find_spec("torch") is not None:
         return "torch"
+    if graphs:
+        raise MissingExtraError("onnxruntime is not installed, which emclick needs: pip install onnxruntime")
     raise MissingExtraError(
         f'{folder} holds no ONNX graphs: run `emclick export {folder}` where "emclick[torch]" is installed'
     )

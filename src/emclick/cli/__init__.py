@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from emclick.cli.bench import bench_command
 from emclick.cli.convert import convert_command
+from emclick.cli.doctor import doctor_command
 from emclick.cli.evaluate import evaluate_command
 from emclick.cli.export import export_command
 from emclick.cli.models import models_command
@@ -53,6 +55,8 @@ app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("convert")(convert_command)
 app.command("export")(export_command)
+app.command("doctor")(doctor_command)
+app.command("bench")(bench_command)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from emclick.benchmark.report import fill_bench
 from emclick.errors import DatasetError, EmclickError, MissingExtraError, OptionError, UnknownNameError
 from emclick.files import require_folder, write_atomic, write_text
 
@@ -139,7 +140,7 @@ def update(path: Path, check: bool = False) -> bool:
         before = path.read_bytes().decode("utf-8")
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
-    after = fill(before, path.parent)
+    after = fill(fill_bench(before, path.parent), path.parent)
     if after != before and not check:
         write_text(path, after)
     return after == before
