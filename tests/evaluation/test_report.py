@@ -28,12 +28,14 @@ def results(**changes: Any) -> dict[str, Any]:
         "dataset": "grabcut",
         "short_side": 384,
         "flip": True,
+        "runtime": "onnx",
+        "precision": "bf16",
         **changes,
     }  # fmt: skip
 
 
 ROW = (
-    "| emc-x | grabcut | 50 | 384 | yes | 2.11 | 3.13 | - | 4 | 2 "
+    "| emc-x | grabcut | 50 | 384 | yes | onnx bf16 | 2.11 | 3.13 | - | 4 | 2 "
     "| 81.2 | 86.0 | 91.0 | 95.0 | 2.5 | 84 | - |\n"
 )
 
@@ -46,11 +48,11 @@ def save(path: Path, **changes: Any) -> None:
 def test_table() -> None:
     lines = report.table([results(), results(model="emc-y", flip=False)]).splitlines(keepends=True)
     assert lines[0].startswith(
-        "| model | dataset | n | frame | flip | NoC@85 | NoC@90 | NoC@95 | ≥20@90 | NoF@90 |"
+        "| model | dataset | n | frame | flip | runtime | NoC@85 | NoC@90 | NoC@95 | ≥20@90 | NoF@90 |"
     )
     assert lines[2] == ROW
     assert lines[3].startswith("| emc-y | grabcut | 50 | 384 | no |")
-    assert {line.count("|") for line in lines} == {18}
+    assert {line.count("|") for line in lines} == {19}
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ COLUMNS: Mapping[str, Callable[[Results], str]] = {
     "n": lambda r: str(r["n"]),
     "frame": lambda r: str(r.get("short_side", "-")),
     "flip": lambda r: "yes" if r.get("flip") else "no",
+    "runtime": lambda r: f"{r.get('runtime', '-')} {r.get('precision', 'fp32')}",
     "NoC@85": lambda r: _number(r["noc"]["85"]),
     "NoC@90": lambda r: _number(r["noc"]["90"]),
     "NoC@95": lambda r: _number(r["noc"]["95"]),
