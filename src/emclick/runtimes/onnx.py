@@ -35,6 +35,9 @@ class OnnxRuntime(PartsRuntime):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Each graph has its own threads. Those of one must not spin on while the next graph runs: a first click
+        # took twice as long.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self.sessions = {
                 name: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -82,7 +82,8 @@ class TorchRuntime(PartsRuntime):
                 plain, self.together = Plain(copy.deepcopy(network).eval()), True
                 parts = (plain.image, plain.first, plain.correction)
             else:
-                moved: Iterable[Any] = (part.to(self.device) for part in split(network))
+                # the stubs know `memory_format` beside other arguments only
+                moved: list[Any] = [part.to(self.device) for part in split(network)]
                 parts = [part.to(memory_format=torch.channels_last) for part in moved]
             self.parts: dict[str, Callable[..., Any]] = dict(zip(GRAPHS, parts, strict=True))
         except (RuntimeError, AssertionError) as error:  # as torch says that there is no CUDA
