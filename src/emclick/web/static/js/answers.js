@@ -1,0 +1,209 @@
+/** What the server's answers do to the state. */
+
+import { Refused, call } from "./api.js";
+import { applyLabelEdit } from "./labels.js";
+import { S } from "./strings.js";
+import { applyAnswer } from "./store.js";
+
+/**
+ * @typedef {import("./app.js").App} App
+ * @typedef {import("./types.js").Command} Command
+ * @typedef {import("./types.js").ImageDetail} ImageDetail
+ * @typedef {import("./types.js").Label} Label
+ */
+
+/** Connects the outbox with the state. @param {App} app */
+export function connectAnswers(app) {
+  app.onAnswer = (command, answer) => {
+    (ON_ANSWER[command.kind] ?? onObject)(app, command, answer);
+    noteProgress(app, command);
+  };
+  app.onRefused = (command, error) => onRefused(app, command, error);
+}
+
+/** @type {Partial<Record<import("./types.js").CommandKind, (app: App, command: Command, answer: any) => void>>} */
+const ON_ANSWER = {
+  create: onCreated,
+  delete: (app, command, answer) => {
+    if (answer?.objects) onImage(app, command, answer);
+  },
+  "image-undo": (app, command, answer) => {
+    onImage(app, command, answer);
+    app.announce(S.undone);
+  },
+  "image-redo": (app, command, answer) => {
+    onImage(app, command, answer);
+    app.announce(S.redone);
+  },
+  "image-patch": () => undefined,
+  labels: onLabels,
+  masks: (app, command, answer) => app.onFile(command, answer),
+  import: (app, command, answer) => app.onFile(command, answer),
+};
+
+/** The object made here gets the server's name. @param {App} app @param {Command} command @param {any} answer */
+function onCreated(app, command, answer) {
+  const { objects, active, image } = app.state;
+  app.named.set(command.object, answer.id);
+  app.made.add(answer.id);
+  if (image?.id !== command.image) return;
+  const local = objects.get(command.object);
+  objects.delete(command.object);
+  // The object may have been discarded here while it was being made there: the deletion is in the outbox.
+  const gone = app.outbox.of(answer.id).some((each) => each.kind === "delete");
+  if (!gone) {
+    const changed = local && app.outbox.of(answer.id).some((each) => each.kind === "mask");
+    const finished = local?.finished ?? answer.finished;
+    objects.set(answer.id, { ...answer, finished, rle: changed ? local.rle : answer.rle });
+  }
+  app.store.set({ objects, ...(active === command.object ? { active: gone ? "" : answer.id } : {}) });
+  if (command.body.clicks) onClicked(app, command, answer, answer);
+}
+
+/** @param {App} app @param {Command} command @param {any} answer */
+function onObject(app, command, answer) {
+  const object = app.state.objects.get(command.object);
+  if (!object || !answer) return;
+  const queued = app.outbox.of(command.object);
+  const next = applyAnswer(
+    object,
+    answer,
+    queued.some((each) => each.kind === "mask"),
+  );
+  // Attributes set here and still on their way are newer than what the answer says.
+  for (const each of queued) if (each.kind === "patch") Object.assign(next, each.body);
+  app.setObject(next);
+  if (app.state.image) app.state.image.can_undo ||= command.kind === "patch";
+  if (command.kind === "click" || command.kind === "batch") onClicked(app, command, next, answer);
+  if (command.kind === "undo") app.announce(S.undone);
+  if (command.kind === "redo") app.announce(S.redone);
+}
+
+/** @param {App} app @param {Command} command @param {import("./types.js").Obj} object @param {any} answer */
+function onClicked(app, command, object, answer) {
+  app.stage.live.preview = null;
+  if (command.at !== undefined) {
+    const { at } = command;
+    app.stage.afterPaint(() => {
+      const ms = performance.now() - at;
+      app.addSample({ object: object.id, seq: answer.seq, ms, server_ms: answer.ms });
+    });
+  }
+  const [h, w] = object.rle.size;
+  app.announce(S.clicked(object.clicks.length, app.shapes.of(object).area / (h * w)));
+}
+
+/** @param {App} app @param {Command} command @param {ImageDetail} answer */
+function onImage(app, command, answer) {
+  if (app.state.image?.id !== command.image) return;
+  const begun = new Set([...app.state.objects.values()].filter((each) => !each.finished).map((each) => each.id));
+  takeImage(app, answer);
+  // An object that is there again, or not finished any more, is the one to go on with.
+  const back = answer.objects.filter((each) => !begun.has(each.id) && !each.finished);
+  if (!app.state.active && back.length === 1) app.store.set({ active: back[0].id });
+}
+
+/** @param {App} app @param {Command} _ @param {{labels: Label[], detail: ImageDetail | null}} answer */
+function onLabels(app, _, { labels, detail }) {
+  setLabels(app, labels);
+  if (!detail || app.state.image?.id !== detail.id) return;
+  // A new name is a change of every object that has it: what waits for them is not to be taken for out of date.
+  const { objects } = app.state;
+  for (const theirs of detail.objects) {
+    const mine = objects.get(theirs.id);
+    if (mine && mine.seq < theirs.seq && JSON.stringify(mine.clicks) === JSON.stringify(theirs.clicks)) {
+      objects.set(theirs.id, { ...mine, label: theirs.label, seq: theirs.seq });
+    }
+  }
+  app.store.set({ objects });
+}
+
+/** The server's labels, with the edits that are still on their way. @param {App} app @param {Label[]} labels */
+function setLabels(app, labels) {
+  const { project } = app.state;
+  if (!project) return;
+  const waiting = app.outbox.commands.filter((each) => each.kind === "labels");
+  const now = waiting.reduce((list, { body }) => applyLabelEdit(list, /** @type {any} */ (body)), labels);
+  app.store.set({ project: { ...project, labels: now } });
+}
+
+/** Asks for the labels again. @param {App} app */
+export async function refreshLabels(app) {
+  const project = await call("GET", "api/project").catch(() => null);
+  if (project) setLabels(app, project.labels);
+}
+
+/**
+ * The server's view of the open image, with what is still on its way laid over it.
+ * @param {App} app
+ * @param {ImageDetail} detail
+ */
+export function takeImage(app, detail) {
+  const objects = new Map(detail.objects.map((each) => [each.id, each]));
+  for (const [id, mine] of app.state.objects) {
+    if (mine.image !== detail.id) continue;
+    const queued = app.outbox.of(id);
+    if (id.startsWith("local:") && queued.length) objects.set(id, mine);
+    const theirs = objects.get(id);
+    if (theirs && (mine.seq > theirs.seq || queued.some((each) => each.kind === "mask"))) objects.set(id, mine);
+    if (queued.some((each) => each.kind === "delete")) objects.delete(id);
+  }
+  const active = objects.has(app.state.active) ? app.state.active : "";
+  app.store.set({ image: detail, objects, active });
+  setEntry(app, detail.id, { status: detail.status, objects: objects.size });
+}
+
+/** @param {App} app @param {string} id @param {Partial<import("./types.js").ImageEntry>} part */
+export function setEntry(app, id, part) {
+  const at = app.state.images.findIndex((each) => each.id === id);
+  if (at < 0) return;
+  const entry = app.state.images[at];
+  if (Object.entries(part).every(([name, value]) => /** @type {any} */ (entry)[name] === value)) return;
+  const images = app.state.images.slice();
+  images[at] = { ...entry, ...part };
+  app.store.set({ images });
+}
+
+/** @param {App} app @param {Command} command */
+function noteProgress(app, command) {
+  const { image, objects } = app.state;
+  if (!image || image.id !== command.image) return;
+  if (command.kind === "create" || command.kind === "delete") image.can_undo = true;
+  const n = objects.size;
+  const status = image.status === "todo" && n ? "work" : image.status;
+  if (status !== image.status) app.store.set({ image: { ...image, status } });
+  setEntry(app, image.id, { status, objects: n });
+}
+
+/** @param {App} app @param {Command} command @param {unknown} error */
+function onRefused(app, command, error) {
+  if (error instanceof Refused && error.status === 409 && error.object) {
+    app.stage.live.polygon = null;
+    if (app.state.image?.id === error.object.image) app.setObject(error.object);
+    app.toast(S.stale, "error");
+    return;
+  }
+  const why = error instanceof Refused ? error.message : String(error);
+  app.toast(S.refused(why), "error");
+  if (command.kind === "create") {
+    app.state.objects.delete(command.object);
+    app.store.set({ objects: app.state.objects, ...(app.state.active === command.object ? { active: "" } : {}) });
+  }
+  if (command.kind === "labels") void refreshLabels(app);
+  if (app.state.image?.id === command.image) void refreshImage(app, true);
+}
+
+/** Asks for the open image again. @param {App} app @param {boolean} [force] the server's word counts, even if older */
+export async function refreshImage(app, force = false) {
+  const id = app.state.image?.id;
+  if (!id) return;
+  const detail = await call("GET", `api/images/${encodeURIComponent(id)}`).catch(() => null);
+  if (!detail || app.state.image?.id !== id) return;
+  if (force) {
+    for (const [name, mine] of app.state.objects) {
+      if (!app.outbox.of(name).length) app.state.objects.set(name, { ...mine, seq: -1 });
+      if (name.startsWith("local:") && !app.outbox.of(name).length) app.state.objects.delete(name);
+    }
+  }
+  takeImage(app, detail);
+}

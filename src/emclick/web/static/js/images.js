@@ -1,0 +1,114 @@
+/** Opening images, going from one to the next, marking them done. */
+
+import { call } from "./api.js";
+import { finish } from "./objects.js";
+import { prepareLevels } from "./picture.js";
+import { Denied, Unreachable } from "./queue.js";
+import { setEntry } from "./answers.js";
+import { S } from "./strings.js";
+import { filterImages, neighbour, nextUnfinished } from "./store.js";
+
+/** @typedef {import("./app.js").App} App */
+
+/** The images that the list shows. @param {App} app */
+export const listed = (app) => filterImages(app.state.images, app.state.filter, app.state.search);
+
+/** Opens an image: its objects and its picture appear together. @param {App} app @param {string} id
+ * @param {boolean} [resume] go on with the object that was being worked on */
+export async function openImage(app, id, resume = false) {
+  if (!id || app.state.loading === id || (app.state.opened === id && !app.state.loading)) return;
+  if (app.active) finish(app);
+  app.store.set({ loading: id, batch: [] });
+  const path = `api/images/${encodeURIComponent(id)}`;
+  const entry = app.state.images.find((each) => each.id === id);
+  // The server starts to prepare the first click.
+  if (!entry?.problem) void call("POST", `${path}/open`).catch(() => undefined);
+  try {
+    if (app.outbox.commands.some((each) => each.image === id)) await app.outbox.settled(3000);
+    if (entry?.problem) throw new Error(entry.problem);
+    const [detail, picture] = await Promise.all([call("GET", path), app.pictures.get(entry ?? { id, version: "" })]);
+    if (app.state.loading !== id) return; // another one has been asked for since
+    app.pictures.shown = id;
+    app.stage.live.crosshair = null;
+    app.stage.live.polygon = null;
+    const objects = new Map(detail.objects.map((/** @type {import("./types.js").Obj} */ each) => [each.id, each]));
+    for (const command of app.outbox.commands) {
+      const local = app.state.objects.get(command.object);
+      if (local?.image === id) objects.set(command.object, local);
+    }
+    const active = resume ? begun(detail) : "";
+    app.store.set({ image: detail, objects, active, loading: "", opened: id, problem: "" });
+    app.shapes.forget(objects);
+    app.stage.show(picture, false);
+    history.replaceState(null, "", `${location.pathname}#image=${encodeURIComponent(id)}`);
+    app.store.setSettings({ image: id });
+    app.announce(S.imageOpened(detail.name));
+    void prepareLevels(picture).then(() => app.stage.paint("picture"));
+    const next = neighbour(listed(app), id, 1);
+    if (next && !next.problem) void app.pictures.prefetch(next);
+  } catch (error) {
+    if (app.state.loading !== id) return;
+    if (error instanceof Unreachable || error instanceof Denied) {
+      app.store.set({ loading: "" });
+      app.toast(S.needServer, "error");
+      return;
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    app.store.set({
+      image: null,
+      objects: new Map(),
+      active: "",
+      loading: "",
+      opened: id,
+      problem: S.loadFailed(why),
+    });
+    app.stage.show(null, false);
+    app.announce(S.loadFailed(why));
+  }
+}
+
+/** The newest object that is not finished. @param {import("./types.js").ImageDetail} detail */
+function begun({ objects }) {
+  const open = objects.filter((each) => !each.finished && each.clicks.length);
+  return open.sort((a, b) => b.seq - a.seq)[0]?.id ?? "";
+}
+
+/** @param {App} app @param {1 | -1} step */
+export function stepImage(app, step) {
+  const id = app.state.loading || app.state.opened;
+  const next = neighbour(listed(app), id, step);
+  if (next) void openImage(app, next.id);
+  else app.toast(step > 0 ? S.lastImage : S.firstImage, "info");
+}
+
+/** @param {App} app */
+export function openNextUnfinished(app) {
+  const next = nextUnfinished(app.state.images, app.state.opened);
+  if (next) void openImage(app, next.id);
+  else app.toast(S.allDone, "info");
+}
+
+/** @param {App} app @param {import("./types.js").Status} status */
+export function setStatus(app, status) {
+  const image = app.state.image;
+  if (!image) return;
+  app.store.set({ image: { ...image, status } });
+  setEntry(app, image.id, { status });
+  app.changeImage("image-patch", image.id, "PATCH", `api/images/${encodeURIComponent(image.id)}`, { status });
+}
+
+/** @param {App} app */
+export function toggleDone(app) {
+  const image = app.state.image;
+  if (!image) return;
+  finish(app);
+  setStatus(app, image.status !== "done" ? "done" : app.state.objects.size ? "work" : "todo");
+}
+
+/** @param {App} app */
+export function doneAndNext(app) {
+  if (!app.state.image) return;
+  finish(app);
+  setStatus(app, "done");
+  openNextUnfinished(app);
+}

@@ -1,0 +1,143 @@
+/** The folder's images: find, filter, open. */
+
+import { attribute, h, setText } from "../dom.js";
+import { listed, openImage, openNextUnfinished } from "../images.js";
+import { countStatus } from "../store.js";
+import { S } from "../strings.js";
+import { VirtualList } from "./virtual.js";
+
+/** @typedef {import("../types.js").ImageEntry} ImageEntry */
+
+const FILTERS = /** @type {const} */ (["all", "todo", "work", "done"]);
+
+/** @param {import("../app.js").App} app @param {HTMLElement} root */
+export function makeImages(app, root) {
+  attribute(root, "aria-label", S.images);
+  const search = h("input", {
+    type: "search",
+    class: "input",
+    placeholder: S.search,
+    "aria-label": S.search,
+    "data-testid": "search",
+    oninput: () => app.store.set({ search: search.value }),
+  });
+  const tabs = FILTERS.map((name) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: "chip",
+        "data-testid": `filter-${name}`,
+        onclick: () => app.store.set({ filter: name }),
+      },
+      h("span", {}, S.filter[name]),
+      h("span", { class: "count numbers" }),
+    ),
+  );
+  const list = h("div", {
+    class: "list",
+    role: "listbox",
+    tabIndex: 0,
+    "aria-label": S.images,
+    "data-testid": "image-list",
+  });
+  const empty = h("p", { class: "empty" });
+  const next = h(
+    "button",
+    {
+      type: "button",
+      class: "button wide",
+      "data-testid": "next-unfinished",
+      onclick: () => openNextUnfinished(app),
+    },
+    S.nextUnfinished,
+  );
+  root.append(
+    search,
+    h("div", { class: "chips", role: "group", "aria-label": S.images }, ...tabs),
+    list,
+    empty,
+    next,
+  );
+
+  const rows = new VirtualList(list, {
+    row: 58,
+    key: (/** @type {ImageEntry} */ item) => item.id,
+    make: makeRow,
+    update: (row, item, index) =>
+      updateRow(row, item, index, app.state.opened === item.id, app.state.loading === item.id, rows.items.length),
+  });
+  list.addEventListener("click", (event) => {
+    const row = event.target instanceof Element ? event.target.closest("[data-id]") : null;
+    if (row) void openImage(app, row.getAttribute("data-id") ?? "");
+  });
+
+  let shown = "";
+  app.store.on(["images", "filter", "search", "opened", "loading"], (state) => {
+    const items = listed(app);
+    const counts = { all: state.images.length, ...countStatus(state.images) };
+    FILTERS.forEach((name, i) => {
+      attribute(tabs[i], "aria-pressed", state.filter === name ? "true" : "false");
+      setText(/** @type {Element} */ (tabs[i].lastElementChild), String(counts[name]));
+    });
+    rows.set(items);
+    const id = state.loading || state.opened;
+    attribute(list, "aria-activedescendant", id ? `image-${id}` : null);
+    if (id !== shown) {
+      shown = id;
+      rows.reveal(items.findIndex((each) => each.id === id));
+    }
+    empty.hidden = items.length > 0 || !state.project;
+    list.hidden = !items.length;
+    setText(empty, state.images.length ? S.noMatch : S.noImages);
+    next.disabled = counts.done === counts.all;
+  });
+}
+
+/** @param {ImageEntry} item */
+function makeRow(item) {
+  return h(
+    "div",
+    { class: "image-row", role: "option", id: `image-${item.id}`, "data-id": item.id, "data-testid": "image-row" },
+    h("img", {
+      class: "thumb",
+      alt: "",
+      loading: "lazy",
+      decoding: "async",
+      width: 64,
+      height: 46,
+      src: item.problem
+        ? undefined
+        : `./api/images/${encodeURIComponent(item.id)}/thumbnail?v=${encodeURIComponent(item.version)}`,
+    }),
+    h("span", { class: "image-text" }, h("span", { class: "name" }), h("span", { class: "quiet line" })),
+    h("span", { class: "dot" }),
+  );
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {ImageEntry} item
+ * @param {number} index
+ * @param {boolean} open
+ * @param {boolean} loading
+ * @param {number} of
+ */
+function updateRow(row, item, index, open, loading, of) {
+  attribute(row, "aria-selected", open ? "true" : "false");
+  attribute(row, "aria-posinset", String(index + 1));
+  attribute(row, "aria-setsize", String(of));
+  attribute(row, "aria-label", `${item.name}, ${S.statusOf[item.status]}, ${S.objectCount(item.objects)}`);
+  attribute(row, "data-loading", loading);
+  const short = item.name.slice(item.name.lastIndexOf("/") + 1);
+  setText(/** @type {Element} */ (row.querySelector(".name")), short);
+  row.title = item.problem ?? item.name;
+  setText(
+    /** @type {Element} */ (row.querySelector(".line")),
+    item.problem ? S.unusable : S.objectCount(item.objects),
+  );
+  attribute(row, "data-problem", Boolean(item.problem));
+  const dot = /** @type {HTMLElement} */ (row.querySelector(".dot"));
+  attribute(dot, "data-status", item.status);
+  dot.title = S.statusOf[item.status];
+}

@@ -1,0 +1,73 @@
+/** Export and import: one list of formats. */
+
+import { h } from "../dom.js";
+import { icon } from "../icons.js";
+import { askFile, exportFile, importFile } from "../files.js";
+import { S } from "../strings.js";
+
+/** @param {import("../app.js").App} app */
+export function exportMenu(app) {
+  const list = h("div", { class: "menu", popover: "auto", id: "formats", "data-testid": "formats" });
+  const button = h("button", {
+    type: "button",
+    class: "button",
+    popovertarget: "formats",
+    "data-testid": "export",
+    title: S.data,
+    "aria-haspopup": "true",
+  });
+  button.setAttribute("popovertarget", "formats");
+  button.append(icon("download"), h("span", {}, S.data));
+  list.addEventListener("toggle", (event) => {
+    if (/** @type {ToggleEvent} */ (event).newState !== "open") {
+      // Back to the picture: Enter is for finishing, not for opening the menu again.
+      if (document.activeElement === button && !button.matches(":focus-visible")) {
+        app.stage.root.focus({ preventScroll: true });
+      }
+      return;
+    }
+    const rect = button.getBoundingClientRect();
+    list.style.top = `${rect.bottom + 6}px`;
+    const room = document.documentElement.clientWidth - list.offsetWidth; // so far from the right it touches the left
+    list.style.right = `${Math.max(8, Math.min(room - 8, document.documentElement.clientWidth - rect.right))}px`;
+  });
+  app.store.on(["project"], ({ project }) => {
+    const rows = (project?.formats ?? []).map(({ name, lossy }) =>
+      h(
+        "div",
+        { class: "menu-row" },
+        h(
+          "button",
+          {
+            type: "button",
+            class: "menu-item",
+            "data-testid": `export-${name}`,
+            onclick: () => {
+              list.hidePopover();
+              void exportFile(app, name);
+            },
+          },
+          h("span", {}, S.formatName[name] ?? name),
+          h("span", { class: "quiet" }, lossy ? S.lossy : S.exact),
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button small",
+            title: S.importTip,
+            "data-testid": `import-${name}`,
+            "aria-label": `${S.importFrom}: ${S.formatName[name] ?? name}`,
+            onclick: () => {
+              list.hidePopover();
+              askFile("", (file) => void importFile(app, name, file));
+            },
+          },
+          S.importFrom,
+        ),
+      ),
+    );
+    list.replaceChildren(h("p", { class: "menu-title" }, S.exportAs), ...rows);
+  });
+  return h("div", { class: "menu-anchor" }, button, list);
+}

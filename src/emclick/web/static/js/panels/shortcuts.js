@@ -1,0 +1,111 @@
+/** The shortcut sheet; every shortcut can be changed on it. */
+
+import { h } from "../dom.js";
+import { assign, bindings, changes, comboOf, keycaps } from "../keys.js";
+import { S } from "../strings.js";
+import { iconButton } from "./button.js";
+
+/** @typedef {import("../app.js").App} App */
+
+const isMac = () => /Mac|iPhone|iPad/.test(navigator.userAgent);
+
+/** @param {string} command */
+const nameOf = (command) => S.command[command] ?? S.labelCommand(command.replace("label", ""));
+
+/** @param {App} app */
+export function makeShortcuts(app) {
+  const body = h("div", { class: "sheet" });
+  const reset = h(
+    "button",
+    {
+      type: "button",
+      class: "button small",
+      "data-testid": "reset-keys",
+      onclick: () => app.store.setSettings({ keys: {} }),
+    },
+    S.resetKeys,
+  );
+  const dialog = h(
+    "dialog",
+    { class: "dialog", "aria-label": S.shortcuts, "data-testid": "shortcuts" },
+    h(
+      "div",
+      { class: "heading" },
+      h("h2", {}, S.shortcuts),
+      h("span", { class: "quiet" }, S.shortcutsEdit),
+      reset,
+      iconButton({ icon: "cross", label: S.close, class: "ghost close", press: () => dialog.close() }),
+    ),
+    body,
+  );
+  let waiting = "";
+  document.body.append(dialog);
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close(); // the backdrop
+  });
+  dialog.addEventListener("close", () => {
+    waiting = "";
+    app.stage.root.focus({ preventScroll: true });
+  });
+  dialog.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (!waiting) {
+      if (event.key === "?") dialog.close();
+      return;
+    }
+    const combo = comboOf(event);
+    if (!combo) return;
+    event.preventDefault();
+    if (combo !== "Escape") {
+      app.store.setSettings({ keys: changes(assign(bindings(app.state.settings.keys), waiting, combo)) });
+    }
+    waiting = "";
+    draw();
+  });
+
+  const row = (/** @type {string} */ command, /** @type {string[]} */ combos) => {
+    const caps = combos.map((combo) =>
+      h("span", { class: "combo" }, ...keycaps(combo, isMac()).map((cap) => h("kbd", {}, cap))),
+    );
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "keys",
+        "data-testid": `key-${command}`,
+        "aria-label": `${nameOf(command)}: ${combos.join(", ")}`,
+        onclick: () => {
+          waiting = waiting === command ? "" : command;
+          draw();
+          /** @type {HTMLElement | null} */ (dialog.querySelector(`[data-testid="key-${command}"]`))?.focus();
+        },
+      },
+      ...(waiting === command ? [h("em", {}, S.pressKeys)] : caps),
+    );
+    return h("div", { class: "sheet-row" }, h("span", {}, nameOf(command)), button);
+  };
+  const draw = () => {
+    if (!dialog.open) return;
+    const bound = bindings(app.state.settings.keys);
+    body.replaceChildren(
+      ...S.groups.map(([title, commands]) =>
+        h("section", {}, h("h3", {}, title), ...commands.map((each) => row(each, bound[each]))),
+      ),
+      h(
+        "section",
+        {},
+        h("h3", {}, S.mouse),
+        ...S.gestures.map(([gesture, does]) =>
+          h("div", { class: "sheet-row" }, h("span", {}, gesture), h("span", { class: "gesture" }, does)),
+        ),
+      ),
+    );
+  };
+  app.store.on(["settings"], draw);
+  app.openHelp = () => {
+    if (dialog.open) return;
+    dialog.showModal();
+    /** @type {HTMLElement | null} */ (dialog.querySelector(".close"))?.focus();
+    draw();
+  };
+}
