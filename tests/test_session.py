@@ -33,7 +33,7 @@ CLICKS = (Click(20, 12), Click(40.5, 30.25, False), Click(8, 25), Click(50, 3, F
 
 def make(model=None, **options) -> Session:
     session = Session(model or FakeModel(), picture(), **options)
-    session._items[0].state.opened.prepared.result()  # so that the record of calls is in order
+    session._items[0].state.opened.whole.prepared.result()  # so that the record of calls is in order
     return session
 
 
@@ -125,6 +125,27 @@ def test_a_model_is_a_model():
     for wrong in ("emc-mobilenetv2", None, 3):
         with pytest.raises(OptionError, match=r"emclick\.load"):
             Session(wrong, picture())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, {"zoom_in": True}, {"initial_mask": blob()}])
+def test_a_preview_is_what_the_click_would_give_and_changes_nothing(options):
+    session = make(FakeModel(), **options)
+    first, second, third = CLICKS[:3]
+    session.click(first.x, first.y)
+    session.click(second.x, second.y, second.positive)
+    session.undo()
+    before = bits(session)
+    preview = session.preview(third.x, third.y, third.positive)
+    assert bits(session) == before
+    assert session.can_redo
+    assert session.clicks == (first,)
+    session.redo()
+    session.undo()
+    assert (
+        session.click(third.x, third.y, third.positive).probability.tobytes() == preview.probability.tobytes()
+    )
+    with pytest.raises(ClickError):
+        session.preview(1e6, 0)
 
 
 # Undo and redo
@@ -509,7 +530,7 @@ def test_a_session_opens_its_image_behind_and_the_first_click_waits_for_it():
     session = Session(model, picture())  # returns although the runtime does not
     assert not session.mask.any()
     assert model.runtime.names() == []
-    threading.Timer(0.05, model.runtime.may_open.set).start()
+    threading.Timer(0.3, model.runtime.may_open.set).start()
     prediction = session.click(20, 12)
     assert model.runtime.names() == ["open", "first", "correct"]
     assert prediction.ms > 20

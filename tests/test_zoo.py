@@ -55,7 +55,12 @@ def test_float16_weights_are_cast_when_loaded(tmp_path, network):
 
 def test_a_folder_loads_and_segments(folder):
     model = zoo.load(folder)
-    assert (model.name, model.short_side, model.templates, model.runtime.name) == ("toy", 64, 8, "torch")
+    assert (model.name, model.short_side, model.card.spec.min_cells, model.runtime.name) == (
+        "toy",
+        64,
+        8,
+        "torch",
+    )
     assert len(model.sha256) == 64
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     assert Session(model, image).click(30, 20).mask.shape == (50, 70)
@@ -63,7 +68,7 @@ def test_a_folder_loads_and_segments(folder):
 
 def test_names():
     assert zoo.list_models()[0] == zoo.DEFAULT_MODEL == "emc-mobilenetv2"
-    assert len(zoo.list_models()) == 6
+    assert len(zoo.list_models()) == len(set(zoo.list_models())) >= 6
     with pytest.raises(UnknownNameError, match="choose from emc-mobilenetv2"):
         zoo.load("emc-hrnet99")
     for threads in (0, "a", True):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emclick.errors import CheckpointError, WeightsError
-from emclick.spec import ModelSpec
+from emclick.errors import CheckpointError, UnknownNameError, WeightsError
+from emclick.methods import METHODS
+from emclick.spec import Spec
 
 CARD_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -31,16 +32,18 @@ class Card:
         metrics: evaluation summaries, keyed by dataset and setting.
         sha256: of the weights file, hexadecimal.
         method: its interaction loop, in the table of methods.
+        zoom_in: whether it is meant to look at the object once there is a mask, see `methods.zoom`.
     """
 
     name: str
-    spec: ModelSpec
+    spec: Spec
     short_side: int = 384
     licence: str = "unknown"
     about: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
     method: str = "emc"
+    zoom_in: bool = False
 
     def with_checksum(self, sha256: str) -> Card:
         return replace(self, sha256=sha256)
@@ -54,8 +57,8 @@ class Card:
             "preprocessing": {
                 "image": "RGB, float in [0, 1]; each network normalises for itself",
                 "short_side": self.short_side,
-                "multiple_of": 4,
-                "resize": "bilinear, align_corners",
+                "frame": METHODS[self.method].frame,
+                "zoom_in": self.zoom_in,
             },
             "licence": self.licence,
             "about": dict(self.about),
@@ -75,16 +78,20 @@ class Card:
                 f"model card of format {values.get('format')!r}; this version reads {FORMAT!r}"
             )
         try:
+            method = str(values["method"])
             return cls(
                 name=str(values["name"]),
-                spec=ModelSpec.from_dict(values["spec"]),
+                spec=METHODS[method].spec.from_dict(values["spec"]),
                 short_side=int(values["preprocessing"]["short_side"]),
                 licence=str(values["licence"]),
                 about=dict(values["about"]),
                 metrics=dict(values["metrics"]),
                 sha256=str(values["sha256"]),
-                method=str(values["method"]),
+                method=method,
+                zoom_in=values["preprocessing"].get("zoom_in", False) is True,
             )
+        except UnknownNameError as error:
+            raise CheckpointError(f"model card: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"model card is incomplete: {error!r}") from error
 

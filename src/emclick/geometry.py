@@ -296,6 +296,28 @@ def _side(side: int, scale: float) -> int:
     return max(GRID, round(side * scale) // GRID * GRID)
 
 
+class Box(NamedTuple):
+    """A rectangle of whole image pixels: rows top to bottom - 1, columns left to right - 1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bottom - self.top, self.right - self.left
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether image point (x, y) lies in one of its pixels."""
+        return self.left - 0.5 <= x < self.right - 0.5 and self.top - 0.5 <= y < self.bottom - 0.5
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The part of an (H, W, ...) array that it covers; no copy."""
+        return array[self.top : self.bottom, self.left : self.right]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """How an image lies in the frame: one scale per axis, then optionally mirrored left to right.
@@ -304,14 +326,16 @@ class View:
         image_hw: the image's (H, W), at least (1, 1).
         frame_hw: the frame's (h, w), multiples of 4.
         mirrored: frame column c holds what the plain frame has at w - 1 - c.
+        box: the part of the image that fills the frame; None for all of it. Off it a probability is 0.
     """
 
     image_hw: tuple[int, int]
     frame_hw: tuple[int, int]
     mirrored: bool = False
+    box: Box | None = None
 
     @classmethod
-    def fit(cls, image_hw: tuple[int, int], short_side: int) -> View:
+    def fit(cls, image_hw: tuple[int, int], short_side: int, box: Box | None = None) -> View:
         """The view whose shorter frame side is `short_side`; both sides floored to multiples of 4.
 
         The longer side is capped at `MAX_ASPECT` times the shorter: a longer image is squeezed along it.
@@ -320,17 +344,29 @@ class View:
             FrameError: `short_side` is not usable, or the image has no pixels.
         """
         short_side = check_short_side(short_side)
-        height, width = image_hw
+        height, width = image_hw if box is None else box.hw
         if height < 1 or width < 1:
             raise FrameError(f"an image of {width}x{height} pixels has nothing to segment")
         scale = short_side / min(height, width)
         sides = (_side(height, scale), _side(width, scale))
         cap = min(sides) * MAX_ASPECT
-        return cls((int(height), int(width)), (min(sides[0], cap), min(sides[1], cap)))
+        frame_hw = (min(sides[0], cap), min(sides[1], cap))
+        return cls((int(image_hw[0]), int(image_hw[1])), frame_hw, box=box)
 
     def mirror(self) -> View:
         """The same view mirrored left to right (twice: itself)."""
-        return View(self.image_hw, self.frame_hw, not self.mirrored)
+        return View(self.image_hw, self.frame_hw, not self.mirrored, self.box)
+
+    @property
+    def seen(self) -> Box:
+        """The part of the image that fills the frame."""
+        return Box(0, 0, *self.image_hw) if self.box is None else self.box
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Frame pixels per image pixel, down and across."""
+        height, width = self.seen.hw
+        return self.frame_hw[0] / height, self.frame_hw[1] / width
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -339,43 +375,50 @@ class View:
 
     def to_frame(self, x: Number, y: Number) -> tuple[Number, Number]:
         """(row, column) in the frame of image point (x, y); numbers or float64 arrays, not rounded."""
-        row = y * (self.frame_hw[0] / self.image_hw[0])
-        column = x * (self.frame_hw[1] / self.image_hw[1])
+        down, across = self.scale
+        row, column = (y - self.seen.top) * down, (x - self.seen.left) * across
         return row, (self.frame_hw[1] - 1 - column) if self.mirrored else column
 
     def from_frame(self, row: Number, column: Number) -> tuple[Number, Number]:
         """(x, y) in the image of a frame point: the inverse of `to_frame`, up to float64 rounding."""
         if self.mirrored:
             column = self.frame_hw[1] - 1 - column
-        x = column / (self.frame_hw[1] / self.image_hw[1])
-        return x, row / (self.frame_hw[0] / self.image_hw[0])
+        down, across = self.scale
+        return column / across + self.seen.left, row / down + self.seen.top
 
     def image_to_frame(self, image: NDArray[np.uint8]) -> Float:
         """(H, W, 3) uint8 to (3, h, w) float32 in [0, 1]."""
         self._check(image.shape[:2], self.image_hw, "image")
-        rows, columns = (_taps(size, new) for size, new in zip(self.image_hw, self.frame_hw))
-        return self._flipped(_four_taps(image, rows, columns))
+        rows, columns = (_taps(size, new) for size, new in zip(self.seen.hw, self.frame_hw))
+        return self._flipped(_four_taps(self.seen.of(image), rows, columns))
 
     def probability_to_image(self, frame_prob: Float) -> Float:
-        """(h, w) float32 to (H, W) float32; values stay within the range of the input."""
+        """(h, w) float32 to (H, W) float32; values stay within the range of the input, 0 off the box."""
         self._check(frame_prob.shape, self.frame_hw, "frame probability")
-        return resize_bilinear(self._flipped(frame_prob), self.image_hw)
+        return self._placed(resize_bilinear(self._flipped(frame_prob), self.seen.hw))
 
     def probability_to_mask(self, frame_prob: Float, threshold: float) -> NDArray[np.bool_]:
         """`probability_to_image(frame_prob) > threshold`, (H, W) bool, without the float image in memory."""
         self._check(frame_prob.shape, self.frame_hw, "frame probability")
         frame, level = self._flipped(frame_prob.astype(np.float32, copy=False)), np.float32(threshold)
-        mask = _mask_by_cells(frame, self.image_hw, level)
+        mask = _mask_by_cells(frame, self.seen.hw, level)
         if mask is None:
-            mask = np.empty(self.image_hw, np.bool_)
-            for start, stop, rows in _resized_rows(frame, self.image_hw):
+            mask = np.empty(self.seen.hw, np.bool_)
+            for start, stop, rows in _resized_rows(frame, self.seen.hw):
                 np.greater(rows, level, out=mask[start:stop])
-        return mask
+        return self._placed(mask)
 
     def mask_to_grid(self, mask: NDArray[np.bool_]) -> Float:
         """(H, W) bool to (h/4, w/4) float32 in [0, 1]."""
         self._check(mask.shape, self.image_hw, "mask")
-        return self._flipped(resize_bilinear(mask, self.grid_hw))
+        return self._flipped(resize_bilinear(self.seen.of(mask), self.grid_hw))
+
+    def _placed(self, part: NDArray[Any]) -> NDArray[Any]:
+        if self.box is None:
+            return part
+        whole = np.zeros(self.image_hw, part.dtype)
+        self.box.of(whole)[...] = part
+        return whole
 
     def _flipped(self, array: Float) -> Float:
         return np.ascontiguousarray(array[..., ::-1]) if self.mirrored else array

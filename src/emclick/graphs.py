@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from emclick.card import Card
-from emclick.errors import CheckpointError, WeightsError
+from emclick.errors import CheckpointError, OptionError, WeightsError
+from emclick.files import write_text
+from emclick.spec import ModelSpec
 
 MANIFEST_NAME = "graphs.json"
-FORMAT = "emclick-graphs-1"
+FORMAT = "emclick-graphs-2"
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ _OPENED = Array(
     "opened", "1, any, any, any", "any", "what the base network keeps of the image; give it back as it is"
 )
 _IMAGE_SUMS = Array(
-    "image_sums", "1, h, w, C", "any", "the image's share of the correction network's first layer"
+    "image_sums", "1, C, h, w", "any", "the image's share of the correction network's first layer"
 )
 _FEATURE_SUMS = Array(
-    "feature_sums", "1, h, w, C", "any", "the object's features, ready for the correction network"
+    "feature_sums", "1, C, h, w", "any", "the object's features, ready for the correction network"
 )
 _DISK = "1 within 5 px (squared distance from the pixel's whole row and column at most 25) of a click, else 0"
 _POINT = (
@@ -95,13 +97,18 @@ GRAPHS = {
 }  # fmt: skip
 
 
-def graph_file(name: str) -> str:
+INT8 = "int8"
+"""The precision of a further, quantised `first` graph, which a folder may hold (`networks.quantize`)."""
+
+
+def graph_file(name: str, precision: str = "") -> str:
     """File name of a graph."""
-    return f"{name}.onnx"
+    return f"{name}.{precision}.onnx" if precision else f"{name}.onnx"
 
 
 def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -> dict[str, Any]:
     """What `graphs.json` says of the graphs `files` (name -> content) of the model `card`."""
+    assert isinstance(card.spec, ModelSpec)
     return {
         "format": FORMAT,
         "model": card.name,
@@ -128,27 +135,49 @@ def has_graphs(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / MANIFEST_NAME).is_file()
 
 
-def read_graphs(folder: str | os.PathLike[str], card: Card) -> dict[str, bytes]:
+def add_int8(folder: str | os.PathLike[str], data: bytes, photographs: int) -> None:
+    """Name the quantised `first` graph in the manifest; `photographs` is how many its ranges are from."""
+    path = Path(folder) / MANIFEST_NAME
+    content = json.loads(path.read_text(encoding="utf-8"))
+    entry = {
+        "file": graph_file("first", INT8), "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
+        "photographs": photographs,
+    }  # fmt: skip
+    write_text(path, json.dumps(content | {INT8: {"first": entry}}, indent=2) + "\n")
+
+
+def read_graphs(folder: str | os.PathLike[str], card: Card, precision: str = "fp32") -> dict[str, bytes]:
     """Read and verify the graphs of a model folder: name -> serialised ONNX.
+
+    With precision "int8", `first` is the quantised graph.
 
     Raises:
         WeightsError: they are missing, truncated or changed, or were made from other weights than the card's.
         CheckpointError: the manifest does not parse.
+        OptionError: there is no graph of that precision.
     """
     path = Path(folder) / MANIFEST_NAME
     again = f"run `emclick export {folder}`"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {content['format']!r}; this version reads {FORMAT!r}")
+            raise CheckpointError(
+                f"{path} has format {content['format']!r}; this version reads {FORMAT!r}: {again}"
+            )
         made_from, listed = content["weights_sha256"], {name: content["graphs"][name] for name in GRAPHS}
+        if precision == INT8:
+            if INT8 not in content:
+                raise OptionError(
+                    f"{folder} holds no int8 graph: make it with `emclick export {folder} --int8`"
+                )
+            listed |= content[INT8]
         checksums = {name: (str(entry["file"]), str(entry["sha256"])) for name, entry in listed.items()}
     except OSError as error:
         raise WeightsError(
             f"{folder} holds no ONNX graphs: {again}, or load it with the torch runtime"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError):
+        if isinstance(error, CheckpointError | OptionError):
             raise
         raise CheckpointError(f"{path} is not a manifest of graphs: {error!r}") from error
     if made_from != card.sha256:

@@ -51,5 +51,10 @@ class Registry(Mapping[str, Any]):
         table = self._table()
         if name not in table:
             raise UnknownNameError(self.kind, name, sorted(table))
-        module, _, attribute = table[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return import_name(table[name])
+
+
+def import_name(name: str) -> Any:
+    """The object behind `package.module:attribute`."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -54,6 +54,8 @@ class Session:
         initial_mask: the mask to correct: (H, W), or a path.
         threshold: probability above which a pixel is foreground.
         progressive_merge: with a mask present, a click changes only the connected part it lies in.
+        zoom_in: once there is a mask, look at the object and its surroundings instead of the whole image;
+            None for the model's own.
 
     Raises:
         FrameError: the frame is too small for the model, or `short_side` not usable.
@@ -72,12 +74,14 @@ class Session:
         initial_mask: ImageLike | None = None,
         threshold: float = 0.5,
         progressive_merge: bool = False,
+        zoom_in: bool | None = None,
     ) -> None:
         if not callable(getattr(model, "method", None)):
             raise OptionError(f"a session needs a model as emclick.load() returns it, not {model!r:.60}")
         options = Options(
-            model.short_side if short_side is None else short_side, flip, threshold, progressive_merge
-        )
+            model.short_side if short_side is None else short_side, flip, threshold, progressive_merge,
+            getattr(model, "zoom_in", False) if zoom_in is None else zoom_in,
+        )  # fmt: skip
         self._method = model.method(options)
         pixels = read_image(image).view()
         pixels.flags.writeable = False
@@ -134,6 +138,18 @@ class Session:
             ClickError: outside [-0.5, W - 0.5) x [-0.5, H - 0.5), or a negative first click without a mask.
         """
         return self._extend([check_click(x, y, positive, self._hw)])
+
+    def preview(self, x: float, y: float, positive: bool = True) -> Prediction:
+        """What `click` would give. The session stays as it is, what was undone included.
+
+        Raises:
+            ClickTypeError, ClickError: as `click`.
+        """
+        began = time.perf_counter()
+        click = check_click(x, y, positive, self._hw)
+        _, prediction = self._method.step(self._items[self._at].state, click)
+        _ = prediction.mask
+        return prediction.timed((time.perf_counter() - began) * 1000)
 
     def click_many(self, clicks: Iterable[ClickLike]) -> Prediction:
         """Add several clicks as one history item; the result is that of the clicks one by one.
@@ -233,6 +249,7 @@ class Session:
         self._items = [*self._items[: self._at], left, _Item(state, tuple(done), ms)]
         self._at += 1
         self._prediction = prediction
+        self._method.get_ready(state)
         return prediction
 
     def _go(self, at: int) -> Prediction:

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol, Self
 
 from emclick.errors import CheckpointError
+
+
+class Spec(Protocol):
+    """What the networks of a model are, whatever its method: a frozen dataclass, see `methods.base.Method.spec`."""
+
+    @property
+    def base(self) -> str:
+        """Name of the backbone, for messages and tables."""
+        ...
+
+    @property
+    def min_cells(self) -> int:
+        """Cells of 4x4 px that a frame must have at least."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        ...
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; unknown or missing names, or values out of range, are a `CheckpointError`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,11 @@ class ModelSpec:
 
     base: str
     correction: CorrectionSpec = CorrectionSpec()
+
+    @property
+    def min_cells(self) -> int:
+        """A frame must hold the templates of one polarity."""
+        return self.correction.templates
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

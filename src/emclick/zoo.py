@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emclick.card import CARD_NAME, Card
+from emclick.card import CARD_NAME, Card, read_card
 from emclick.errors import MissingExtraError, OptionError, UnknownNameError, WeightsError
 from emclick.graphs import has_graphs
 from emclick.methods import METHODS
@@ -19,6 +19,9 @@ from emclick.runtimes.base import Runtime
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "emc-mobilenetv2"
 RELEASE = "https://github.com/feiaxyt/EMC-Click"
+FBRS_RELEASE = "https://github.com/SamsungLabs/fbrs_interactive_segmentation"
+RITM_RELEASE = "https://github.com/SamsungLabs/ritm_interactive_segmentation"
+FOCALCLICK_RELEASE = "https://github.com/XavierCHEN34/ClickSEG"
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class ZooEntry:
     obtain: str = ""
 
 
-def _published(base: str) -> ZooEntry:
+def _published(
+    base: str, method: str = "the paper's model", release: str = RELEASE, name: str = ""
+) -> ZooEntry:
+    told = f" --as {name}" if name else ""
     return ZooEntry(
-        f"the paper's model on {base}",
-        f"download the authors' checkpoint from {RELEASE}, then `emclick convert FILE.pth -o DIR` and use DIR "
+        f"{method} on {base}",
+        f"download the authors' checkpoint from {release}, then `emclick convert FILE.pth{told} -o DIR` and use DIR "
         "as the model",
     )
 
@@ -44,6 +50,22 @@ ZOO = {
     "emc-hrnet32": _published("HRNet-W32"),
     "emc-segformer-b0": _published("SegFormer-B0"),
     "emc-segformer-b3": _published("SegFormer-B3"),
+    "ritm-hrnet18s": _published("HRNet-W18-small-v2", "RITM", RITM_RELEASE),
+    "ritm-hrnet18": _published("HRNet-W18", "RITM", RITM_RELEASE),
+    "ritm-hrnet32": _published("HRNet-W32", "RITM", RITM_RELEASE),
+    "focalclick-hrnet18s": _published("HRNet-W18-small-v2", "FocalClick", FOCALCLICK_RELEASE),
+    "focalclick-hrnet32": _published("HRNet-W32", "FocalClick", FOCALCLICK_RELEASE),
+    "focalclick-segformer-b0": _published("SegFormer-B0", "FocalClick", FOCALCLICK_RELEASE),
+    "focalclick-segformer-b3": _published("SegFormer-B3", "FocalClick", FOCALCLICK_RELEASE),
+    "focalclick-hrnet18s-s1": _published(
+        "HRNet-W18-small-v2", "FocalClick, pipeline S1,", FOCALCLICK_RELEASE, "focalclick-hrnet18s-s1"
+    ),
+    "focalclick-segformer-b0-s1": _published(
+        "SegFormer-B0", "FocalClick, pipeline S1,", FOCALCLICK_RELEASE, "focalclick-segformer-b0-s1"
+    ),
+    "fbrs-resnet50": _published("ResNet-50", "f-BRS-B", FBRS_RELEASE),
+    "fbrs-resnet34": _published("ResNet-34", "f-BRS-B", FBRS_RELEASE),
+    "cdnet-resnet34": _published("ResNet-34", "CDNet", FOCALCLICK_RELEASE),
 }
 
 
@@ -53,7 +75,7 @@ class Model:
 
     Attributes:
         card: what the model is.
-        runtime: runs its two networks.
+        runtime: runs its networks.
     """
 
     card: Card
@@ -74,13 +96,13 @@ class Model:
         return self.card.short_side
 
     @property
-    def templates(self) -> int:
-        """Templates per polarity; a frame needs at least as many pixels at 1/4 resolution."""
-        return self.card.spec.correction.templates
+    def zoom_in(self) -> bool:
+        """Whether sessions look at the object once there is a mask, unless told otherwise."""
+        return self.card.zoom_in
 
     def method(self, options: Options) -> Method[Any, Any]:
         """The interaction loop over this model."""
-        return METHODS[self.card.method](self.runtime, self.templates, options)
+        return METHODS[self.card.method].over(self.runtime, self.card.spec, options)
 
 
 def list_models() -> list[str]:
@@ -141,14 +163,15 @@ def load(
         name: of the zoo (`list_models`), or a folder made by `emclick convert`, `train` or `export`.
         runtime: name in the table of runtimes; None takes onnx if the model has graphs, else torch.
         threads: CPU threads; None takes the CPUs that this process may use (torch: leaves them as they are).
-        precision: what the runtime computes in; each offers fp32, openvino also bf16, torch bf16 and fp16.
+        precision: what the runtime computes in; each offers fp32, onnx also int8 (where the
+            folder holds it), openvino bf16, torch bf16 and fp16.
         device: "cpu", or for torch another one, such as "cuda".
 
     Raises:
         UnknownNameError: no such model or runtime.
         WeightsError: no weights or graphs here (says how to get them), or they are truncated or changed.
         CheckpointError: the folder's card and weights do not fit each other.
-        OptionError: threads, precision or device are not usable.
+        OptionError: threads, precision or device are not usable, or the runtime does not run this method.
         MissingExtraError: the runtime is not installed; names the extra that brings it.
     """
     if runtime is not None and runtime not in RUNTIMES:
@@ -157,6 +180,13 @@ def load(
         raise OptionError(f"threads must be a whole number above 0, not {threads!r}")
     folder = find_folder(name)
     chosen = runtime or choose_runtime(folder)
+    card = read_card(folder)
+    loop = METHODS[card.method]
+    if chosen not in loop.runtimes:
+        raise OptionError(
+            f"{card.name} ({card.method}) does not run on {chosen}: {loop.needs}; "
+            f"choose from {', '.join(loop.runtimes)}"
+        )
     module = NEEDS.get(chosen)
     if module is not None and importlib.util.find_spec(module) is None:
         raise MissingExtraError(f'the {chosen} runtime needs {module}: pip install "emclick[{chosen}]"')

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from emclick.networks.base_network import BaseNetwork, BaseOutput
 
 Build = Callable[[], BaseNetwork]
-SIZES = [(100, 132), (52, 44), (388, 384)]
+SIZES = [(100, 132), (52, 44)]  # whole cells at a stride of 4, and at no larger one
 
 
 def inputs(batch: int = 1, height: int = 52, width: int = 44, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -48,23 +48,28 @@ def flat(output: BaseOutput) -> list[Tensor]:
 class BackboneContract:
     """Channels, strides, odd sizes, gradients, determinism, independence of the batch, use of the click."""
 
-    @pytest.fixture
-    def build(self) -> Build:
+    @pytest.fixture(scope="module")
+    @classmethod
+    def build(cls) -> Build:
         raise NotImplementedError("give a build fixture")
 
-    @pytest.fixture
-    def network(self, build: Build) -> BaseNetwork:
+    @pytest.fixture(scope="module")
+    @classmethod
+    def network(cls, build: Build) -> BaseNetwork:
+        """Built once for all tests: none of them may change it."""
         torch.manual_seed(0)
         network = build()
         enliven(network)
         return network.eval()
 
+    @torch.no_grad()
     @pytest.mark.parametrize(("height", "width"), SIZES)
-    def test_channels_and_strides_are_the_declared_ones(self, build: Build, height: int, width: int) -> None:
-        with torch.device("meta"):  # shapes alone, which cost nothing
-            network = build().eval()
-            maps = network.backbone(torch.zeros(2, 3, height, width), torch.zeros(2, 1, height, width))
-            output = network.head(maps)
+    def test_channels_and_strides_are_the_declared_ones(
+        self, network: BaseNetwork, height: int, width: int
+    ) -> None:
+        """At odd sizes too, and all values are numbers."""
+        maps = network.backbone(*inputs(2, height, width))
+        output = network.head(maps)
         backbone = network.backbone
         assert len(maps) == len(backbone.channels) == len(backbone.strides)
         assert list(backbone.strides) == sorted(backbone.strides)
@@ -75,6 +80,7 @@ class BackboneContract:
         assert tuple(output.coarse_logits.shape) == (2, 1, *grid)
         if output.auxiliary_logits is not None:
             assert output.auxiliary_logits.shape == output.coarse_logits.shape
+        assert all(each.isfinite().all() for each in flat(output))
 
     def test_gradients_reach_every_parameter(self, build: Build) -> None:
         torch.manual_seed(0)
@@ -90,10 +96,9 @@ class BackboneContract:
 
     def test_gradients_reach_image_and_click(self, network: BaseNetwork) -> None:
         image, click_map = (each.requires_grad_() for each in inputs())
-        network(image, click_map).coarse_logits.square().sum().backward()
-        for each in (image, click_map):
-            assert each.grad is not None
-            assert each.grad.abs().sum() > 0
+        loss = network(image, click_map).coarse_logits.square().sum()
+        for each in torch.autograd.grad(loss, (image, click_map)):
+            assert each.abs().sum() > 0
 
     @torch.no_grad()
     def test_eval_is_deterministic_and_blind_to_the_rest_of_the_batch(self, network: BaseNetwork) -> None:
@@ -115,9 +120,3 @@ class BackboneContract:
         for other in (none, there):
             assert far(here.features, other.features) > 1e-4
             assert far(here.coarse_logits, other.coarse_logits) > 1e-4
-
-    @torch.no_grad()
-    @pytest.mark.parametrize(("height", "width"), [(52, 44), (100, 132)])
-    def test_odd_sizes_run(self, network: BaseNetwork, height: int, width: int) -> None:
-        for each in flat(network(*inputs(height=height, width=width))):
-            assert each.isfinite().all()

@@ -13,7 +13,7 @@ from emclick.networks.export import TOLERANCE, check_runtime
 from emclick.networks.model import EmcNetwork
 from emclick.runtimes.base import CorrectionInput, Runtime
 
-SIZES = [(64, 64), (64, 100), (92, 68)]
+SIZES = [(64, 100), (92, 68)]  # for all tests: some runtimes take a second to prepare for a size
 
 
 def inputs_of(
@@ -35,7 +35,10 @@ def inputs_of(
 
 
 class RuntimeContract:
-    """Subclass it and give the fixtures `runtime`, `network` (the plain one) and `short_side`."""
+    """Subclass it and give the fixtures `runtime`, `network` (the plain one) and `short_side`.
+
+    Of any scope: no test changes what it is given.
+    """
 
     tolerance: ClassVar[float] = TOLERANCE
 
@@ -54,7 +57,8 @@ class RuntimeContract:
         other.load_state_dict(network.state_dict())
         with torch.no_grad():
             other.corrector.predict.bias += 10 * self.tolerance
-        assert check_runtime(runtime, other.eval(), short_side, self.tolerance).error > self.tolerance
+        small = min(short_side, 96)
+        assert check_runtime(runtime, other.eval(), small, self.tolerance).error > self.tolerance
 
     @pytest.mark.parametrize("frame_hw", SIZES)
     def test_any_size_and_any_number_of_clicks(self, runtime: Runtime, frame_hw: tuple[int, int]) -> None:
@@ -70,7 +74,7 @@ class RuntimeContract:
                 assert np.isfinite(array).all()
 
     def test_two_frames_are_two_times_one(self, runtime: Runtime) -> None:
-        frames, first, inputs = inputs_of((64, 80), batch=2)
+        frames, first, inputs = inputs_of(SIZES[0], batch=2)
         image = runtime.open(frames)
         features, coarse = runtime.first(image, first)
         logits = runtime.correct(image, features, inputs)
@@ -86,7 +90,7 @@ class RuntimeContract:
 
     def test_calls_leave_no_trace(self, runtime: Runtime) -> None:
         """Handles of two images and sizes are used in turn; the same call gives the same bits."""
-        one, other = (inputs_of(frame_hw) for frame_hw in SIZES[:2])
+        one, other = (inputs_of(frame_hw) for frame_hw in SIZES)
         opened = [runtime.open(frames) for frames, _, _ in (one, other)]
         firsts = [runtime.first(image, first) for image, (_, first, _) in zip(opened, (one, other))]
         before = [np.array(coarse) for _, coarse in firsts]
@@ -99,7 +103,7 @@ class RuntimeContract:
             assert np.array_equal(firsts[i][1], before[i])
 
     def test_inputs_are_not_written_to(self, runtime: Runtime) -> None:
-        frames, first, inputs = inputs_of((64, 64))
+        frames, first, inputs = inputs_of(SIZES[0])
         arrays = [frames, first, inputs.disks, inputs.distances, inputs.points, inputs.previous_logits]
         before = [each.copy() for each in arrays]
         image = runtime.open(frames)

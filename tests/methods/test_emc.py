@@ -168,7 +168,7 @@ def test_features_are_forgotten_in_time_and_come_back_the_same(runtime):
     before = method.step(state, CLICKS[1])[1].probability
     for x in range(6):
         method.step(start, Click(x, 5))
-    assert len(opened.firsts) <= 2
+    assert len(opened.whole.firsts) <= 2
     count = runtime.names().count("first")
     assert same(method.step(state, CLICKS[1])[1].probability, before)
     assert runtime.names().count("first") == count + 1
@@ -203,7 +203,7 @@ def test_the_runtimes_buffer_is_not_kept(runtime):
 def test_a_frame_too_small_for_the_templates_says_what_would_do(short_side, cells):
     with pytest.raises(FrameError, match=rf"{cells} cells.*selects 16.*short side of at least 16$"):
         make(templates=16, short_side=short_side).open(picture(30, 30))
-    assert make(templates=16, short_side=16).open(picture(30, 30)).views[0].grid_hw == (4, 4)
+    assert make(templates=16, short_side=16).open(picture(30, 30)).whole.views[0].grid_hw == (4, 4)
 
 
 @pytest.mark.parametrize(

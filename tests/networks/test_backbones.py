@@ -16,8 +16,9 @@ from emclick.spec import ModelSpec
 
 
 class TestEveryBaseNetwork(BackboneContract):
-    @pytest.fixture(params=sorted(BASES))
-    def build(self, request: pytest.FixtureRequest) -> Build:
+    @pytest.fixture(scope="module", params=sorted(BASES))
+    @classmethod
+    def build(cls, request: pytest.FixtureRequest) -> Build:
         return BASES[request.param]
 
 

@@ -8,12 +8,18 @@ from typing import Annotated
 import typer
 
 from emclick.cli.bench import bench_command
+from emclick.cli.compare import compare_command
 from emclick.cli.convert import convert_command
+from emclick.cli.dataset import dataset_command
 from emclick.cli.doctor import doctor_command
 from emclick.cli.evaluate import evaluate_command
 from emclick.cli.export import export_command
+from emclick.cli.export_annotations import export_annotations_command
+from emclick.cli.import_annotations import import_annotations_command
 from emclick.cli.models import models_command
+from emclick.cli.reproduce import reproduce_app
 from emclick.cli.segment import segment_command
+from emclick.cli.serve import serve_command
 from emclick.cli.train import train_command
 from emclick.errors import EmclickError
 
@@ -50,13 +56,19 @@ def emclick_command(
 
 
 app.command("segment")(segment_command)
+app.command("serve")(serve_command)
+app.command("export-annotations")(export_annotations_command)
+app.command("import-annotations")(import_annotations_command)
 app.command("models")(models_command)
 app.command("evaluate")(evaluate_command)
+app.command("compare")(compare_command)
 app.command("train")(train_command)
+app.command("dataset")(dataset_command)
 app.command("convert")(convert_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 app.command("bench")(bench_command)
+app.add_typer(reproduce_app, name="reproduce")
 
 
 def main() -> None:

@@ -18,12 +18,18 @@ def convert_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write, made if missing.", metavar="DIR")
     ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="What it must be, where keys do not tell: see `emclick models`.", metavar="MODEL"
+        ),
+    ] = None,
 ) -> None:
     """Turn published weights into ours.
 
-    A checkpoint of the EMC-Click release becomes a model folder (safetensors and a readable card) that
-    every command takes as --model. Which of the five models it is shows from its keys and shapes; every key
-    must have its place, and no code from the file is ever run.
+    A checkpoint of the authors of EMC-Click, RITM, FocalClick, f-BRS or CDNet becomes a model folder
+    (safetensors and a readable card) that every command takes as --model. Which model it is shows from its
+    keys and shapes; every key must have its place, and no code from the file is ever run.
 
     A TFLite file of MobileNetV2 (DeepLabv3 or ImageNet, 8 bit) becomes backbone weights that
     `emclick train --pretrained` starts from.
@@ -38,5 +44,9 @@ def convert_command(
     if source.suffix == ".tflite":
         typer.echo(f"wrote {convert_pretrained(source, output)}")
         return
-    card = convert_official(source, output)
+    from emclick.networks.releases import recognised, twins
+
+    card = convert_official(source, output, name)
     typer.echo(f"{card.name}: every key accounted for; wrote {output}")
+    if name is None and (others := twins(recognised(card.name))):
+        typer.echo(f"its keys are also those of {', '.join(others)}: if it is that, say so with --as")

@@ -64,6 +64,14 @@ def segment_command(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average with the mirrored image: twice the time, a little better.")
     ] = False,
+    zoom_in: Annotated[
+        bool | None,
+        typer.Option(
+            "--zoom-in/--no-zoom-in",
+            help="Once there is a mask, look at the object instead of the whole image. Default: the model's own.",
+            show_default=False,
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Probability above which a pixel is object.")] = 0.5,
     progressive_merge: Annotated[
         bool,
@@ -94,6 +102,7 @@ def segment_command(
         initial_mask=mask,
         threshold=threshold,
         progressive_merge=progressive_merge,
+        zoom_in=zoom_in,
     )
     for number, made in enumerate(clicks, 1):
         prediction = session.click(made.x, made.y, made.positive)

@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from emclick.background import Background
-from emclick.clicks import Click, ClickMaps, check_click, disk_maps
-from emclick.errors import ClickError, FrameError, ImageTypeError, MaskError, OptionError
-from emclick.geometry import GRID, MAX_SHORT_SIDE, View, resize_bilinear
-from emclick.methods.base import Method, Options
+from emclick.clicks import Click, ClickMaps, disk_maps
+from emclick.errors import FrameError, OptionError
+from emclick.geometry import GRID, MAX_SHORT_SIDE, Box, View, resize_bilinear
+from emclick.methods.base import Method, Options, PaperProtocol
+from emclick.methods.checks import check_image, check_mask, check_next, remembered
+from emclick.methods.zoom import Look, carry_logits, choose_box, frame_side, mask_box, shown_box
 from emclick.prediction import PackedMask, Prediction, sigmoid
-from emclick.runtimes.base import CorrectionInput, Runtime
+from emclick.runtimes.base import CorrectionInput, EmcRuntime
+from emclick.spec import ModelSpec
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -28,7 +31,11 @@ Mask = NDArray[np.bool_]
 MASK_LOGIT = 6.0
 """Size of the logits by which a given mask enters as previous mask: +6 on it, -6 off it (p = .0025)."""
 
-_FEATURES_KEPT = 2  # per image: undoing the first click and making another one again are both cheap
+_FEATURES_KEPT = 2  # per frame: undoing the first click and making another one again are both cheap
+_OTHERS_KEPT = 2  # per image: undoing a click that changed the part looked at is cheap
+
+READY_AFTER_S = 0.06
+"""How long getting ready for a next click waits: the answer to the last one is to be on the screen first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,23 +45,38 @@ class _First:
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedImage:
-    """An image in its frames, shared by all states.
+class Frame:
+    """What the networks look at, an image or a part of it, shared by all states that look at it.
 
     Attributes:
         views: one view, or with flip a second one, mirrored.
         prepared: what needs no click, being done in the background; gives the runtime's handle.
-        firsts: base network results of the last first clicks. A memory of pure results, not state:
-            dropping an entry changes nothing but time.
+        firsts: base network results of the last first clicks, done or being done in the background. A memory of
+            pure results, not state: dropping an entry changes nothing but time.
     """
 
     views: tuple[View, ...]
     prepared: Background[Any]
-    firsts: OrderedDict[Click | None, _First] = field(default_factory=OrderedDict)
+    firsts: OrderedDict[Click | None, Background[_First]] = field(default_factory=OrderedDict)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedImage:
+    """An image, shared by all its states.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        whole: the frame of all of it.
+        others: frames last looked at besides; like `Frame.firsts` a memory of pure results.
+    """
+
+    image: NDArray[np.uint8]
+    whole: Frame
+    others: OrderedDict[Look, Frame] = field(default_factory=OrderedDict)
 
     @property
     def image_hw(self) -> tuple[int, int]:
-        return self.views[0].image_hw
+        return self.whole.views[0].image_hw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,20 +85,24 @@ class EmcState:
 
     Attributes:
         opened: the image.
+        look: the part of the image and the frame that `logits`, `forced` and `maps` belong to.
         clicks: in the order made.
         logits: (B, 1, h/4, w/4) float32, the correction network's last; None before it ran or after a
             mask was given.
         given: the mask itself if `logits` is None, else the mask after progressive merge.
         forced: (B, 1, h/4, w/4) int8, 1 or -1 where merging overrode the sign of `logits`, else 0.
         maps: per view; None if compacted.
+        extent: the box of the mask, in image pixels, with zoom-in; None without a mask.
     """
 
     opened: OpenedImage
+    look: Look
     clicks: tuple[Click, ...] = ()
     logits: Float | None = None
     given: PackedMask | None = None
     forced: NDArray[np.int8] | None = None
     maps: tuple[ClickMaps, ...] | None = None
+    extent: Box | None = None
 
 
 class EmcMethod(Method[OpenedImage, EmcState]):
@@ -88,7 +114,21 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         options: see `Options`.
     """
 
-    def __init__(self, runtime: Runtime, templates: int, options: Options) -> None:
+    spec = ModelSpec
+    network = "emclick.networks.model:EmcNetwork"
+    releases = "emclick.networks.official:RELEASES"
+    training = "emclick.training.step:EmcTraining"
+    runtimes = ("onnx", "openvino", "torch")
+    frame = (
+        "the shorter side becomes short_side, both are floored to multiples of 4; bilinear, corners aligned"
+    )
+    protocol: ClassVar = {"": PaperProtocol(384, zoom_in=False), "davis": PaperProtocol(576, zoom_in=False)}
+
+    @classmethod
+    def over(cls, runtime: EmcRuntime, spec: ModelSpec, options: Options) -> EmcMethod:
+        return cls(runtime, spec.correction.templates, options)
+
+    def __init__(self, runtime: EmcRuntime, templates: int, options: Options) -> None:
         if isinstance(templates, bool) or not isinstance(templates, int) or templates < 1:
             raise OptionError(f"templates must be a whole number above 0, not {templates!r}")
         self.runtime = runtime
@@ -96,68 +136,63 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         self.options = options
 
     def open(self, image: NDArray[np.uint8]) -> OpenedImage:
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
-            raise ImageTypeError(
-                "a method takes an (H, W, 3) uint8 array; emclick.images.read_image makes one"
-            )
-        image_hw = (image.shape[0], image.shape[1])
-        view = View.fit(image_hw, self.options.short_side)
-        self._check_templates(view)
-        views = (view, view.mirror()) if self.options.flip else (view,)
-
-        def prepare() -> Any:
-            frames = np.stack([each.image_to_frame(image) for each in views])
-            with self.runtime.lock:
-                return self.runtime.open(frames)
-
-        return OpenedImage(views, Background(prepare))
+        check_image(image)
+        self._check_templates(View.fit((image.shape[0], image.shape[1]), self.options.short_side))
+        return OpenedImage(image, self._frame_of(image, self._whole))
 
     def start(self, opened: OpenedImage, initial_mask: Mask | None = None) -> EmcState:
-        state = EmcState(opened)
+        state = EmcState(opened, self._whole)
         return state if initial_mask is None else self.set_mask(state, initial_mask)
 
     def set_mask(self, state: EmcState, mask: Mask) -> EmcState:
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-            raise ImageTypeError("a mask must be an (H, W) bool array; emclick.images.read_mask makes one")
-        if mask.shape != state.opened.image_hw:
-            raise MaskError(
-                f"mask of shape {mask.shape} for an image of {state.opened.image_hw} (height, width)"
-            )
-        return replace(state, logits=None, forced=None, given=PackedMask.pack(mask))
+        check_mask(mask, state.opened.image_hw)
+        extent = mask_box(mask) if self.options.zoom_in else None
+        return replace(state, logits=None, forced=None, given=PackedMask.pack(mask), extent=extent)
 
     def step(self, state: EmcState, click: Click) -> tuple[EmcState, Prediction]:
         opened = state.opened
-        click = check_click(click.x, click.y, click.positive, opened.image_hw)
-        if not click.positive and state.logits is None and state.given is None:
-            raise ClickError("the first click must be positive: there is no mask yet to take anything from")
+        click = check_next(click, opened.image_hw, state.logits is not None or state.given is not None)
         clicks = (*state.clicks, click)
-        first = self._first(opened, next((each for each in clicks if each.positive), None))
-        previous = self._previous(state)
-        points = np.stack([_points(clicks, view) for view in opened.views])
-        maps = self._maps(state, clicks, points)
+        look = self._look(state, click)
+        frame = self._frame(opened, look)
+        seen = _seen(clicks, look.box)
+        first = self._first(frame, seen).result()
+        previous = self._previous(state, frame)
+        points = np.stack([_points(seen, view) for view in frame.views])
+        maps = self._maps(state if look == state.look else None, seen, points, frame)
         inputs = CorrectionInput(
             disks=np.stack([each.disks() for each in maps]),
             distances=np.stack([each.distances() for each in maps]),
             points=points,
-            positive=np.array([each.positive for each in clicks]),
+            positive=np.array([each.positive for each in seen]),
             previous_logits=first.coarse if previous is None else previous,
         )
         # a copy: the runtime may hand out a buffer that it uses again
         with self.runtime.lock:
             logits = np.array(
-                self.runtime.correct(opened.prepared.result(), first.features, inputs), np.float32
+                self.runtime.correct(frame.prepared.result(), first.features, inputs), np.float32
             )
-        result = EmcState(opened, clicks, logits, maps=maps)
+        result = EmcState(opened, look, clicks, logits, maps=maps)
         if self.options.progressive_merge:
             result = self._merged(state, result, logits, click)
-        return result, self.predict(result)
+        prediction = self.predict(result)
+        if self.options.zoom_in:
+            result = replace(result, extent=self._extent(prediction))
+        return result, prediction
 
     def predict(self, state: EmcState) -> Prediction:
-        frame_prob = None if state.logits is None else self._frame_prob(state.opened, state.logits)
-        return Prediction(state.opened.views[0], frame_prob, state.given, self.options.threshold)
+        view = self._views(state)[0]
+        frame_prob = None if state.logits is None else self._frame_prob(state, state.logits)
+        return Prediction(view, frame_prob, state.given, self.options.threshold)
 
     def compact(self, state: EmcState) -> EmcState:
         return replace(state, maps=None)
+
+    def get_ready(self, state: EmcState) -> None:
+        look = self._look(state)
+        if look != state.look:
+            frame = self._frame(state.opened, look, READY_AFTER_S)
+            self._first(frame, _seen(state.clicks, look.box), READY_AFTER_S)
 
     def _check_templates(self, view: View) -> None:
         cells = view.grid_hw[0] * view.grid_hw[1]
@@ -171,46 +206,93 @@ class EmcMethod(Method[OpenedImage, EmcState]):
             f"templates; use a short side of at least {enough}"
         )
 
-    def _first(self, opened: OpenedImage, click: Click | None) -> _First:
-        """Features and coarse logits of the first positive click, or of an empty map without one."""
-        key = click and Click(click.x, click.y)
-        known = opened.firsts.get(key)
-        if known is None:
-            maps = [_first_map(click, view) for view in opened.views]
-            handle = opened.prepared.result()
-            with self.runtime.lock:
-                known = _First(*self.runtime.first(handle, np.stack(maps)))
-            opened.firsts[key] = known
-            while len(opened.firsts) > _FEATURES_KEPT:
-                opened.firsts.popitem(last=False)
-        else:
-            opened.firsts.move_to_end(key)
-        return known
+    @property
+    def _whole(self) -> Look:
+        return Look(None, self.options.short_side)
 
-    def _maps(self, state: EmcState, clicks: tuple[Click, ...], points: Float) -> tuple[ClickMaps, ...]:
-        if state.maps is not None:
+    def _views_of(self, image_hw: tuple[int, int], look: Look) -> tuple[View, ...]:
+        view = look.view(image_hw)
+        return (view, view.mirror()) if self.options.flip else (view,)
+
+    def _views(self, state: EmcState) -> tuple[View, ...]:
+        return self._views_of(state.opened.image_hw, state.look)
+
+    def _frame_of(self, image: NDArray[np.uint8], look: Look, after_s: float = 0) -> Frame:
+        views = self._views_of((image.shape[0], image.shape[1]), look)
+
+        def prepare() -> Any:
+            frames = np.stack([each.image_to_frame(image) for each in views])
+            with self.runtime.lock:
+                return self.runtime.open(frames)
+
+        return Frame(views, Background(prepare, after_s))
+
+    def _frame(self, opened: OpenedImage, look: Look, after_s: float = 0) -> Frame:
+        if look == self._whole:
+            return opened.whole
+        return remembered(
+            opened.others, look, lambda: self._frame_of(opened.image, look, after_s), _OTHERS_KEPT
+        )
+
+    def _extent(self, prediction: Prediction) -> Box | None:
+        if prediction.frame_prob is None or prediction.given is not None:
+            return mask_box(prediction.mask)
+        return shown_box(prediction.view, prediction.frame_prob > np.float32(self.options.threshold))
+
+    def _look(self, state: EmcState, click: Click | None = None) -> Look:
+        """What to look at for a click after `state`."""
+        if not self.options.zoom_in:
+            return self._whole
+        hw, side = state.opened.image_hw, self.options.short_side
+        box = choose_box(state.look.box, state.extent, state.clicks, click, hw, side)
+        return Look(box, frame_side(len(state.clicks) + 1, side))
+
+    def _first(self, frame: Frame, seen: tuple[Click, ...], after_s: float = 0) -> Background[_First]:
+        """Features and coarse logits of the first positive click in the frame, or of an empty map without one."""
+        click = next((Click(each.x, each.y) for each in seen if each.positive), None)
+
+        def compute() -> _First:
+            maps = np.stack([_first_map(click, view) for view in frame.views])
+            handle = frame.prepared.result()
+            with self.runtime.lock:
+                return _First(*self.runtime.first(handle, maps))
+
+        return remembered(frame.firsts, click, lambda: Background(compute, after_s), _FEATURES_KEPT)
+
+    def _maps(
+        self, state: EmcState | None, clicks: tuple[Click, ...], points: Float, frame: Frame
+    ) -> tuple[ClickMaps, ...]:
+        if state is not None and state.maps is not None:
             new = clicks[-1].positive
             return tuple(old.add(each[-1], new) for old, each in zip(state.maps, points))
         positive = np.array([each.positive for each in clicks])
-        return tuple(
-            ClickMaps.of(each, positive, view.frame_hw) for each, view in zip(points, state.opened.views)
-        )
+        return tuple(ClickMaps.of(each, positive, view.frame_hw) for each, view in zip(points, frame.views))
 
-    def _previous(self, state: EmcState) -> Float | None:
-        """(B, 1, h/4, w/4) logits of the mask before this click; None if there is none."""
+    def _previous(self, state: EmcState, frame: Frame) -> Float | None:
+        """(B, 1, h/4, w/4) logits of the mask before this click, in `frame`; None if there is none."""
         if state.logits is None:
             if state.given is None:
                 return None
             mask = state.given.unpack()
-            grid = np.stack([view.mask_to_grid(mask) for view in state.opened.views])[:, None]
+            grid = np.stack([view.mask_to_grid(mask) for view in frame.views])[:, None]
             return np.float32(MASK_LOGIT) * (2 * grid - 1)
-        if state.forced is None:
-            return state.logits
-        return np.where(state.forced == 0, state.logits, np.float32(MASK_LOGIT) * state.forced)
+        logits = state.logits
+        if state.forced is not None:
+            logits = np.where(state.forced == 0, logits, np.float32(MASK_LOGIT) * state.forced)
+        views = self._views(state)
+        if views == frame.views:
+            return logits
+        return np.stack(
+            [
+                carry_logits(each[0], old, new, -MASK_LOGIT)
+                for each, old, new in zip(logits, views, frame.views)
+            ]
+        )[:, None]
 
-    def _frame_prob(self, opened: OpenedImage, logits: Float) -> Float:
-        frames = resize_bilinear(logits[:, 0], opened.views[0].frame_hw)
-        upright = [frame[:, ::-1] if view.mirrored else frame for frame, view in zip(frames, opened.views)]
+    def _frame_prob(self, state: EmcState, logits: Float) -> Float:
+        views = self._views(state)
+        frames = resize_bilinear(logits[:, 0], views[0].frame_hw)
+        upright = [frame[:, ::-1] if view.mirrored else frame for frame, view in zip(frames, views)]
         return sigmoid(_mean(upright))
 
     def _merged(self, before: EmcState, after: EmcState, logits: Float, click: Click) -> EmcState:
@@ -228,15 +310,17 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         return replace(
             after,
             given=PackedMask.pack(merged),
-            forced=self._forced(after.opened, logits, merged, overridden),
+            forced=self._forced(self._views(after), logits, merged, overridden),
         )
 
-    def _forced(self, opened: OpenedImage, logits: Float, merged: Mask, overridden: Mask) -> NDArray[np.int8]:
+    def _forced(
+        self, views: tuple[View, ...], logits: Float, merged: Mask, overridden: Mask
+    ) -> NDArray[np.int8]:
         # Only where merging had a say: elsewhere the two grids may differ by sampling alone.
         threshold = np.float32(self.options.threshold)
         level = np.log(threshold / (1 - threshold))
         forced = np.zeros(logits.shape, np.int8)
-        for out, old, view in zip(forced[:, 0], logits[:, 0], opened.views):
+        for out, old, view in zip(forced[:, 0], logits[:, 0], views):
             inside = view.mask_to_grid(merged) > 0.5
             wrong = (view.mask_to_grid(overridden) > 0) & (inside != (old > level))
             out[wrong] = np.where(inside[wrong], 1, -1)
@@ -259,6 +343,10 @@ def merge(previous: Mask, predicted: Mask, pixel: tuple[int, int]) -> Mask:
         return previous.copy()
     cv2.floodFill(changed, None, (pixel[1], pixel[0]), 2, flags=8)  # type: ignore[call-overload]
     return np.where(changed == 2, predicted, previous)
+
+
+def _seen(clicks: tuple[Click, ...], box: Box | None) -> tuple[Click, ...]:
+    return clicks if box is None else tuple(each for each in clicks if box.contains(each.x, each.y))
 
 
 def _cells(view: View) -> int:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+# Layers that give the same in training and in eval mode. What is not in here may draw or keep statistics.
+STEADY = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.GELU, nn.Identity)
+
 
 class BaseOutput(NamedTuple):
     """What the first click gives: cached features, coarse logits, and auxiliary logits for the loss (or None).
@@ -19,7 +22,9 @@ class BaseOutput(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """Contract of a backbone: RGB in [0, 1] and a click map in, one feature map per scale out.
+    """Contract of a backbone: RGB in [0, 1] and click maps in, one feature map per scale out.
+
+    EMC gives one map, the first click's disk; methods that show all clicks and the previous mask give more.
 
     Attributes:
         channels: channels of each output.
@@ -28,6 +33,15 @@ class Backbone(nn.Module):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and eval mode give the same maps, to rounding, so that one forward serves both.
+
+        True where every innermost layer is known to; a backbone that acts by mode elsewhere overrides this.
+        """
+        innermost = (module for module in self.modules() if not any(True for _ in module.children()))
+        return all(isinstance(module, STEADY) for module in innermost)
 
     def before_click(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], H and W multiples of 4 -> what depends on the image alone; may run early."""

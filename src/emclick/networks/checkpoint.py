@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card, verify_weights
 from emclick.errors import CheckpointError, WeightsError
 from emclick.files import make_folder, write_bytes, write_text
-from emclick.networks.model import EmcNetwork
+from emclick.methods import METHODS
+from emclick.registry import import_name
+from emclick.spec import Spec
 
 # How `torch.load` says that a file wants more than tensors and plain containers.
 _ASKS_FOR_CODE = ("Unsupported global", "Unsupported class", "Trying to load unsupported")
@@ -49,7 +51,7 @@ def save_model(
     return target
 
 
-def load_state(network: EmcNetwork, state: Mapping[str, Tensor], where: str) -> None:
+def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Load strictly: every key present, none left over, every shape right; cast to the network's dtype.
 
     Raises:
@@ -64,11 +66,24 @@ def load_state(network: EmcNetwork, state: Mapping[str, Tensor], where: str) -> 
         if own[key].shape != state[key].shape
     ]
     if problems:
-        raise CheckpointError(f"{where} does not fit {network.spec.base}: {'; '.join(sorted(problems)[:8])}")
+        raise CheckpointError(f"{where} does not fit {_base(network)}: {'; '.join(sorted(problems)[:8])}")
     network.load_state_dict(dict(state))
 
 
-def load_model(folder: str | os.PathLike[str]) -> tuple[EmcNetwork, Card]:
+def _base(network: nn.Module) -> str:
+    return str(getattr(getattr(network, "spec", None), "base", type(network).__name__))
+
+
+def build_network(method: str, spec: Spec) -> Any:
+    """The network of a method, with fresh weights: the class that the method's loop names.
+
+    Raises:
+        UnknownNameError: no such method, or no such backbone.
+    """
+    return import_name(METHODS[method].network)(spec)
+
+
+def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Card]:
     """Read a model folder: verify, build, load strictly; weights become float32, mode is eval.
 
     Raises:
@@ -81,7 +96,7 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[EmcNetwork, Card]:
         state = load_safetensors(data)
     except Exception as error:  # safetensors raises its own Rust error type
         raise WeightsError(f"{Path(folder) / WEIGHTS_NAME} is damaged: {error}; get it again") from error
-    network = EmcNetwork(card.spec)
+    network = build_network(card.method, card.spec)
     load_state(network, state, str(Path(folder) / WEIGHTS_NAME))
     return network.eval(), card
 

@@ -1,4 +1,4 @@
-"""Foreign weights into ours: the authors' checkpoints, and the public TFLite files of MobileNetV2."""
+"""Foreign weights into ours: released checkpoints of all methods, and the public TFLite files of MobileNetV2."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from emclick.card import Card
 from emclick.errors import CheckpointError, WeightsError
 from emclick.files import make_folder, write_bytes
 from emclick.networks.checkpoint import read_untrusted, save_model
-from emclick.networks.official import OFFICIAL_SPECS, convert_state
-
-TERMS = "the authors' release states no licence for its weights; ask them before you redistribute"
+from emclick.networks.releases import recognise
 
 
-def convert_official(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Card:
-    """An authors' checkpoint (`{"state_dict", "config"}`) to a model folder in float32, strictly.
+def convert_official(
+    path: str | os.PathLike[str], folder: str | os.PathLike[str], name: str | None = None
+) -> Card:
+    """A released checkpoint (`{"state_dict", "config"}` or the state dict itself) to a model folder in float32.
 
-    The model is recognised from keys and shapes; `config` is not looked at.
+    Strict: the model is recognised from keys and shapes; `config` is not looked at.
+
+    Args:
+        path: of the checkpoint.
+        folder: to write, made if missing.
+        name: what the model must be, in the zoo; None for the first that fits. Some differ in their use alone.
 
     Raises:
+        UnknownNameError: no released model has that name.
         WeightsError: the file is missing, truncated or no torch checkpoint.
         CheckpointError: it is no released model; names the keys that are missing, left over or misshapen.
         WriteError: the folder cannot be written.
     """
     content = read_untrusted(path)
-    state = content.get("state_dict")
+    tensors = any(isinstance(each, Tensor) for each in content.values())
+    state = content.get("state_dict", content if tensors else None)
     if not isinstance(state, dict):
         raise CheckpointError(
             f'{path} holds no "state_dict"; its entries are {", ".join(map(str, content)) or "none"}'
@@ -39,10 +46,16 @@ def convert_official(path: str | os.PathLike[str], folder: str | os.PathLike[str
     ]
     if odd:
         raise CheckpointError(f"{path}: entries of the state dict that are no tensors: {', '.join(odd[:8])}")
-    name, ours = convert_state(state)
-    about = {"source": f"converted from the authors' checkpoint {Path(path).name}", "terms": TERMS}
-    card = Card(name, OFFICIAL_SPECS[name], licence="not stated by the authors", about=about)
-    save_model(folder, ours, card, torch.float32)
+    release = recognise(state, name=name)
+    about = {
+        "source": f"converted from a checkpoint of {release.source}, {Path(path).name}",
+        "terms": release.terms,
+    }
+    card = Card(
+        release.name, release.spec, release.short_side, release.licence, about,
+        method=release.method, zoom_in=release.zoom_in,
+    )  # fmt: skip
+    save_model(folder, release.convert(state), card, torch.float32)
     return card
 
 

@@ -31,7 +31,7 @@ from emclick.networks.checkpoint import load_model
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
 from emclick.networks.templates import template_scores
-from emclick.runtimes.base import CorrectionInput, Runtime
+from emclick.runtimes.base import CorrectionInput, EmcRuntime
 from emclick.zoo import find_folder
 
 OPSET = 20
@@ -75,7 +75,7 @@ class Check:
 
 @torch.inference_mode()
 def check_runtime(
-    runtime: Runtime, network: EmcNetwork, short_side: int, tolerance: float = TOLERANCE
+    runtime: EmcRuntime, network: EmcNetwork, short_side: int, tolerance: float = TOLERANCE
 ) -> Check:
     """Compare a runtime with `network` on photographs, each click from the same logits before it.
 
@@ -201,7 +201,6 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
     reduced = _TRACED_HW[0] // opened.shape[2]
     opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
     cells = (_TRACED_HW[0] // 4, _TRACED_HW[1] // 4)
-    last = {1: height, 2: width}
     changed = (
         torch.zeros(1, *cells, 32), torch.rand(1, 2, *cells), 100 * torch.rand(1, 3, 2), torch.ones(3), coarse
     )  # fmt: skip
@@ -212,7 +211,7 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
             "correction",
             parts.correction,
             (image_sums, feature_sums, *changed),
-            (last, last, last, grid, {1: clicks}, {0: clicks}, grid),
+            (grid, grid, {1: height, 2: width}, grid, {1: clicks}, {0: clicks}, grid),
         ),
     }
 

@@ -116,6 +116,11 @@ class FoldedClickBranch(nn.Module):
         return self.conv(torch.cat([click_map, torch.ones_like(click_map)], 1))
 
 
+def folded_branch(branch: ClickBranch) -> nn.Module:
+    """A faster one for a single, binary map; one of several maps stays as it is."""
+    return FoldedClickBranch(branch) if branch.expand.in_channels == 1 else branch
+
+
 def folded_conv(module: ConvNormAct) -> nn.Sequential:
     """A `ConvNormAct` in eval mode as convolution and ReLU, or convolution alone."""
     return nn.Sequential(_fused(module), *list(module)[2:])
@@ -170,7 +175,7 @@ class FoldedOcrHead(Head):
 
 FOLDED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     XConv: FoldedXConv,
-    ClickBranch: FoldedClickBranch,
+    ClickBranch: folded_branch,
     ConvNormAct: folded_conv,
     MixScales: folded_mix,
     MlpHead: FoldedMlpHead,

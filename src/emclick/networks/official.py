@@ -1,16 +1,13 @@
-"""The authors' checkpoints: which of their keys is which of ours, and which model they hold."""
+"""The checkpoints of EMC-Click's authors: which of their keys is which of ours."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from functools import partial
 
-import torch
-from torch import Tensor
-
-from emclick.errors import CheckpointError
-from emclick.networks.model import EmcNetwork
+from emclick.networks.releases import Release, rewrite
 from emclick.spec import CorrectionSpec, ModelSpec
+
+TERMS = "the authors' release states no licence for its weights; ask them before you redistribute"
 
 OFFICIAL_SPECS = {
     "emc-hrnet18s": ModelSpec("hrnet18s", CorrectionSpec(64, 64)),
@@ -115,90 +112,22 @@ _RULES = {
 
 def official_key(key: str, base: str) -> str:
     """The release's name of our state dict entry `key` in a model on base network `base`."""
-    for pattern, replacement in _CORRECTOR if key.startswith("corrector.") else _RULES[base]:
-        key = re.sub(pattern, replacement, key)
-    return key
+    return rewrite(key, _CORRECTOR if key.startswith("corrector.") else _RULES[base])
 
 
-def _expected(spec: ModelSpec) -> dict[str, tuple[str, torch.Size]]:
-    """Release key -> (our key, our shape), without allocating the network."""
-    with torch.device("meta"):
-        state = EmcNetwork(spec).state_dict()
-    return {official_key(key, spec.base): (key, value.shape) for key, value in state.items()}
-
-
-def _shape(name: str, ours: torch.Size) -> torch.Size:
-    """The release's shape of a key: SegFormer's head has linear layers where ours has 1x1 convolutions."""
-    linear = name.startswith("feature_extractor.decode_head.linear_c") and name.endswith("weight")
-    return ours[:2] if linear else ours
-
-
-def _faults(name: str, value: Tensor, shape: torch.Size) -> list[str]:
-    if value.shape != shape:
-        return [f"key {name} has shape {list(value.shape)}, not {list(shape)}"]
-    counter = name.endswith("num_batches_tracked")
-    if value.layout != torch.strided or (not value.is_floating_point() and not counter):
-        return [f"key {name} holds {value.dtype} ({value.layout}), not plain floating-point numbers"]
-    if not counter and not torch.isfinite(value).all():
-        return [f"key {name} holds NaN or infinite values"]
-    return []
-
-
-def _problems(state: Mapping[str, Tensor], spec: ModelSpec) -> list[str]:
-    """Every key that is missing, left over or of the wrong shape, in the release's names."""
-    expected = _expected(spec)
-    problems = []
-    for theirs, (_, shape) in expected.items():
-        names = [theirs]
-        if theirs.startswith(SHARED_MODULE):
-            names += [alias + theirs.removeprefix(SHARED_MODULE) for alias in SHARED_ALIASES]
-        for name in names:
-            if name not in state:
-                problems.append(f"missing key {name}")
-            elif faults := _faults(name, state[name], _shape(theirs, shape)):
-                problems += faults
-            elif name != theirs and theirs in state and not torch.equal(state[name], state[theirs]):
-                problems.append(f"key {name} differs from {theirs}, which names the same module")
-    known = set(expected)
-    known |= {
-        a + k.removeprefix(SHARED_MODULE)
-        for k in expected
-        if k.startswith(SHARED_MODULE)
-        for a in SHARED_ALIASES
-    }
-    for name in state:
-        unused = spec.base.startswith("segformer") and name in UNUSED_WITH_SEGFORMER
-        if name not in known and not unused:
-            problems.append(f"left-over key {name}")
-    return problems
-
-
-def recognise(state: Mapping[str, Tensor]) -> str:
-    """The zoo name of the model that `state` (release keys) belongs to, from keys and shapes alone.
-
-    Raises:
-        CheckpointError: no model fits; the message names the nearest and what differs.
-    """
-    found = {name: _problems(state, spec) for name, spec in OFFICIAL_SPECS.items()}
-    nearest = min(found, key=lambda name: len(found[name]))
-    problems = found[nearest]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise CheckpointError(f"not a released EMC-Click checkpoint; nearest is {nearest}: {shown}")
-    return nearest
-
-
-def convert_state(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """A released state dict -> (zoo name, our state dict).
-
-    Args:
-        state: release keys (`feature_extractor.*`, `maps_transform.*`, `refiner.*`) to tensors.
-
-    Raises:
-        CheckpointError: a key is missing, left over or of the wrong shape; all are named.
-    """
-    name = recognise(state)
-    converted = {}
-    for theirs, (ours, shape) in _expected(OFFICIAL_SPECS[name]).items():
-        converted[ours] = state[theirs].reshape(shape).contiguous()
-    return name, converted
+RELEASES = [
+    Release(
+        name,
+        "emc",
+        spec,
+        partial(official_key, base=spec.base),
+        source="the authors of EMC-Click",
+        licence="not stated by the authors",
+        terms=TERMS,
+        unused=UNUSED_WITH_SEGFORMER.__contains__ if spec.base.startswith("segformer") else lambda key: False,
+        aliases={SHARED_MODULE: SHARED_ALIASES},
+        # SegFormer's head has linear layers where ours has 1x1 convolutions
+        linear=r"^feature_extractor\.decode_head\.linear_c.*weight$",
+    )
+    for name, spec in OFFICIAL_SPECS.items()
+]

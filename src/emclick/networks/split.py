@@ -47,11 +47,11 @@ class ImagePart(nn.Module):
         self.input1 = corrector.input1
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, 3, H, W) RGB in [0, 1] -> the backbone's tensor before the click, image sums (1, H/4, W/4, C)."""
+        """(1, 3, H, W) RGB in [0, 1] -> the backbone's tensor before the click, image sums (1, C, H/4, W/4)."""
         pixels = F.pixel_unshuffle(self.normalize(image), STRIDE)
         empty = torch.zeros_like(pixels)  # the 48 channels of disks and previous mask
         sums = self.input1.sums(torch.cat([pixels, empty], 1))
-        return self.backbone.before_click(image), sums.permute(0, 2, 3, 1).contiguous()
+        return self.backbone.before_click(image), sums
 
 
 class FirstPart(nn.Module):
@@ -64,11 +64,11 @@ class FirstPart(nn.Module):
         self.fusion = corrector.fusion[0]
 
     def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
+        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, C, h, w)."""
         output = self.base.head(self.base.backbone.after_click(opened, click_map))
         projected = self.projection(output.features)
         sums = self.fusion.sums(torch.cat([projected, torch.zeros_like(projected)], 1))
-        return output.coarse_logits, sums.permute(0, 2, 3, 1).contiguous()
+        return output.coarse_logits, sums
 
 
 class CorrectionPart(nn.Module):
@@ -97,8 +97,8 @@ class CorrectionPart(nn.Module):
         """The fused feature F (1, C, h, w)."""
         previous = torch.sigmoid(upsampled_cells(previous_logits))
         changed = torch.cat([disks, previous], 3).permute(0, 3, 1, 2)
-        own = self.own2(F.relu(image_sums.permute(0, 3, 1, 2) + self.own1(changed)))
-        return self.fusion(F.relu(feature_sums.permute(0, 3, 1, 2) + self.own3(own)))
+        own = self.own2(F.relu(image_sums + self.own1(changed)))
+        return self.fusion(F.relu(feature_sums + self.own3(own)))
 
     def choose(
         self, pixels: Tensor, size_hw: Sequence[int], points: Tensor, positive: Tensor, distances: Tensor
@@ -123,8 +123,8 @@ class CorrectionPart(nn.Module):
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 
         Args:
-            image_sums: (1, h, w, C) from `ImagePart`.
-            feature_sums: (1, h, w, C) from `FirstPart`.
+            image_sums: (1, C, h, w) from `ImagePart`.
+            feature_sums: (1, C, h, w) from `FirstPart`.
             disks: (1, h, w, 32) in {0, 1}: disk maps, channel `16 * negative + 4 * (row % 4) + column % 4`.
             distances: (1, 2, h, w) distance maps, positive then negative.
             points: (1, N, 2) (row, column) in the frame.

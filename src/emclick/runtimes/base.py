@@ -1,8 +1,9 @@
-"""What a runtime is: something that runs the two networks. Numpy in, numpy out, nothing about sessions.
+"""What a runtime is: something that runs a model's networks. Nothing about sessions.
 
-A runtime makes two calls, `first` (base network, once per object) and `correct` (mask correction, every
-click), after `open`, which holds what depends on the image alone. Frames are batched: one entry, or two
-when flip test-time augmentation is on (the frame, then its mirror).
+The runtime of EMC makes two calls, `first` (base network, once per object) and `correct` (mask correction,
+every click), after `open`, which holds what depends on the image alone; numpy in, numpy out. Frames are
+batched: one entry, or two when flip test-time augmentation is on (the frame, then its mirror). Other methods
+call their network as a whole: `emclick.runtimes.network.NetworkRuntime`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class CorrectionInput:
     previous_logits: Float
 
 
-class Runtime(ABC):
+class Runtime:
     """Runs one model. One call at a time: `lock` is held around each by whoever shares it between threads.
 
     Attributes:
@@ -57,6 +58,10 @@ class Runtime(ABC):
     def lock(self) -> threading.Lock:
         """Held by callers during each call."""
         return threading.Lock()
+
+
+class EmcRuntime(Runtime, ABC):
+    """Runs the networks of an EMC model."""
 
     @abstractmethod
     def open(self, frames: Float) -> Any:
@@ -79,7 +84,7 @@ class Runtime(ABC):
         """Run the mask correction network; returns logits (B, 1, H/4, W/4) float32."""
 
 
-class PartsRuntime(Runtime):
+class PartsRuntime(EmcRuntime):
     """A runtime over the three parts of a network (`emclick.networks.split`).
 
     A subclass runs each part. Everything between parts stays in its own kind of array, of which this class

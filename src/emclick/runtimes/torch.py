@@ -10,18 +10,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from emclick.card import Card
-from emclick.errors import OptionError
 from emclick.graphs import GRAPHS
 from emclick.networks.checkpoint import load_model
 from emclick.networks.correction import STRIDE, ClickInput
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
-from emclick.runtimes.base import Float, PartsRuntime
-
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+from emclick.runtimes.base import Float, PartsRuntime, Runtime
+from emclick.runtimes.network import PRECISIONS, NetworkRuntime, check_precision, no_device
 
 
 class Plain:
@@ -68,10 +66,7 @@ class TorchRuntime(PartsRuntime):
     def __init__(
         self, network: EmcNetwork, device: str = "cpu", threads: int | None = None, precision: str = "fp32"
     ) -> None:
-        if precision not in PRECISIONS:
-            raise OptionError(
-                f"the torch runtime has no precision {precision!r}; choose from {', '.join(PRECISIONS)}"
-            )
+        check_precision(precision)
         if threads is not None:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads()
@@ -87,7 +82,7 @@ class TorchRuntime(PartsRuntime):
                 parts = [part.to(memory_format=torch.channels_last) for part in moved]
             self.parts: dict[str, Callable[..., Any]] = dict(zip(GRAPHS, parts, strict=True))
         except (RuntimeError, AssertionError) as error:  # as torch says that there is no CUDA
-            raise OptionError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+            raise no_device(device, error) from error
 
     @classmethod
     def from_folder(
@@ -97,10 +92,13 @@ class TorchRuntime(PartsRuntime):
         device: str = "cpu",
         threads: int | None = None,
         precision: str = "fp32",
-    ) -> tuple[TorchRuntime, Card]:
-        """Load a model folder. Raises as `load_model`, and as the class."""
+    ) -> tuple[Runtime, Card]:
+        """Load a model folder: EMC's for this class, another method's for `NetworkRuntime`.
+
+        Raises as `load_model`, and as the class.
+        """
         network, card = load_model(folder)
-        return cls(network, device, threads, precision), card
+        return torch_runtime(network, device, threads, precision), card
 
     @torch.inference_mode()
     def run(self, part: str, *arrays: Any) -> Sequence[Tensor]:
@@ -116,3 +114,11 @@ class TorchRuntime(PartsRuntime):
 
     def to_numpy(self, output: Tensor) -> Float:
         return output.float().cpu().numpy()
+
+
+def torch_runtime(
+    network: nn.Module, device: str = "cpu", threads: int | None = None, precision: str = "fp32"
+) -> Runtime:
+    """The runtime for a network of any method; the network is copied."""
+    kind = TorchRuntime if isinstance(network, EmcNetwork) else NetworkRuntime
+    return kind(network, device, threads, precision)  # pyright: ignore[reportArgumentType]

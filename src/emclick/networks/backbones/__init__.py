@@ -1,4 +1,4 @@
-"""The table of base networks: name -> builder `() -> BaseNetwork`. One file each; add one by adding a line."""
+"""The table of base networks: name -> builder `(click_maps=1) -> BaseNetwork`, one file each."""
 
 from emclick.registry import Registry
 

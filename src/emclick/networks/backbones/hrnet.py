@@ -88,17 +88,25 @@ class HRNet(Backbone):
         modules: exchange modules in stages 2, 3 and 4.
         blocks: BasicBlocks per branch.
         bottlenecks: Bottleneck blocks in stage 1.
+        click_maps: maps that the click branch reads.
     """
 
     strides = (4, 8, 16, 32)
 
-    def __init__(self, width: int, modules: tuple[int, int, int], blocks: int, bottlenecks: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        modules: tuple[int, int, int],
+        blocks: int,
+        bottlenecks: int,
+        click_maps: int = 1,
+    ) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width, 8 * width)
         self.channels = widths
         self.normalize = Normalize()
         self.stem1 = ConvNormAct(3, 64, 3, 2)
-        self.click_branch = ClickBranch(64)
+        self.click_branch = ClickBranch(64, maps=click_maps)
         self.stem2 = ConvNormAct(64, 64, 3, 2)
         self.stage1 = nn.Sequential(*(Bottleneck(64 if i == 0 else 256) for i in range(bottlenecks)))
         self.transition1 = nn.ModuleList([ConvNormAct(256, widths[0], 3), ConvNormAct(256, widths[1], 3, 2)])
@@ -120,19 +128,19 @@ class HRNet(Backbone):
         return self.stage4([*maps, self.transition3(maps[-1])])
 
 
-def hrnet18s() -> BaseNetwork:
+def hrnet18s(click_maps: int = 1) -> BaseNetwork:
     """HRNet-W18-small-v2 with OCR 48: 96 feature channels."""
-    backbone = HRNet(18, modules=(1, 3, 2), blocks=2, bottlenecks=2)
+    backbone = HRNet(18, modules=(1, 3, 2), blocks=2, bottlenecks=2, click_maps=click_maps)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 48))
 
 
-def hrnet18() -> BaseNetwork:
+def hrnet18(click_maps: int = 1) -> BaseNetwork:
     """HRNet-W18 with OCR 64: 128 feature channels."""
-    backbone = HRNet(18, modules=(1, 4, 3), blocks=4, bottlenecks=4)
+    backbone = HRNet(18, modules=(1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 64))
 
 
-def hrnet32() -> BaseNetwork:
+def hrnet32(click_maps: int = 1) -> BaseNetwork:
     """HRNet-W32 with OCR 128: 256 feature channels."""
-    backbone = HRNet(32, modules=(1, 4, 3), blocks=4, bottlenecks=4)
+    backbone = HRNet(32, modules=(1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 128))

@@ -103,10 +103,10 @@ class MobileNetV2(Backbone):
     channels = (24, 32, ASPP_CHANNELS)
     strides = (4, 8, 16)
 
-    def __init__(self) -> None:
+    def __init__(self, click_maps: int = 1) -> None:
         super().__init__()
         self.stem = SameConv(3, STEM_CHANNELS, 2)
-        self.click_branch = ClickBranch(STEM_CHANNELS)
+        self.click_branch = ClickBranch(STEM_CHANNELS, maps=click_maps)
         inputs = (STEM_CHANNELS, *(channels for channels, _, _ in BLOCKS[:-1]))
         self.blocks = nn.ModuleList(
             InvertedResidual(channels_in, *block, expansion=EXPANSION if number else 1)
@@ -127,7 +127,7 @@ class MobileNetV2(Backbone):
         return [*maps, self.aspp(x)]
 
 
-def mobilenet_v2() -> BaseNetwork:
+def mobilenet_v2(click_maps: int = 1) -> BaseNetwork:
     """MobileNetV2 with a 128-channel fusion head."""
-    backbone = MobileNetV2()
+    backbone = MobileNetV2(click_maps)
     return BaseNetwork(backbone, FusionHead(backbone.channels, (64, 64, 128), 128))

@@ -127,12 +127,17 @@ class MixTransformer(Backbone):
         channels: width of each stage.
         depths: blocks of each stage.
         drop_path: rate of the last block, growing linearly from 0.
+        click_maps: maps that the click embedding reads.
     """
 
     strides = (4, 8, 16, 32)
 
     def __init__(
-        self, channels: tuple[int, int, int, int], depths: tuple[int, int, int, int], drop_path: float = 0.1
+        self,
+        channels: tuple[int, int, int, int],
+        depths: tuple[int, int, int, int],
+        drop_path: float = 0.1,
+        click_maps: int = 1,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -144,7 +149,7 @@ class MixTransformer(Backbone):
                   rates[sum(depths[:i]) : sum(depths[: i + 1])])
             for i in range(4)
         )  # fmt: skip
-        self.click_embedding = PatchEmbedding(1, channels[0], 7, 4)
+        self.click_embedding = PatchEmbedding(click_maps, channels[0], 7, 4)
         # The release holds this norm and never applies it; kept so that parameters transfer and counts agree.
         # Without a gradient, or processes that share gradients would wait for its.
         self.unused_norm = nn.LayerNorm(channels[0]).requires_grad_(False)
@@ -161,13 +166,13 @@ class MixTransformer(Backbone):
         return maps
 
 
-def segformer_b0() -> BaseNetwork:
+def segformer_b0(click_maps: int = 1) -> BaseNetwork:
     """MiT-B0 with a 256-channel head."""
-    backbone = MixTransformer((32, 64, 160, 256), (2, 2, 2, 2))
+    backbone = MixTransformer((32, 64, 160, 256), (2, 2, 2, 2), click_maps=click_maps)
     return BaseNetwork(backbone, MlpHead(backbone.channels, 256))
 
 
-def segformer_b3() -> BaseNetwork:
+def segformer_b3(click_maps: int = 1) -> BaseNetwork:
     """MiT-B3 with a 512-channel head."""
-    backbone = MixTransformer((64, 128, 320, 512), (3, 4, 18, 3))
+    backbone = MixTransformer((64, 128, 320, 512), (3, 4, 18, 3), click_maps=click_maps)
     return BaseNetwork(backbone, MlpHead(backbone.channels, 512))
