@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emclick.data.augment import (
+    MAX_ENLARGEMENT,
     Augmentation,
     Window,
     apply_tone,
@@ -18,6 +19,7 @@ from emclick.data.augment import (
     draw_scale,
     draw_tone,
     draw_window,
+    draw_zoom,
 )
 from emclick.errors import RecipeError, UnknownNameError
 
@@ -53,7 +55,9 @@ def test_window_lies_in_the_image_or_is_centred(
     image_hw: tuple[int, int], crop_hw: tuple[int, int], scale: float, seed: int, guided: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    around = (int(rng.integers(image_hw[0])), int(rng.integers(image_hw[1]))) if guided else None
+    first = [int(rng.integers(side)) for side in image_hw]
+    last = [int(rng.integers(start, side)) + 1 for start, side in zip(first, image_hw)]
+    around = Window(*first, last[0] - first[0], last[1] - first[1]) if guided else None
     window = draw_window(image_hw, scale, crop_hw, rng, around)
     starts, sizes = (window.top, window.left), (window.height, window.width)
     for axis in range(2):
@@ -65,8 +69,29 @@ def test_window_lies_in_the_image_or_is_centred(
         else:
             assert min(before, after) >= 0
             assert abs(before - after) <= 1
-        if around is not None:
-            assert starts[axis] <= around[axis] < starts[axis] + sizes[axis]
+        if around is not None and last[axis] - first[axis] <= sizes[axis]:
+            assert starts[axis] <= first[axis] < last[axis] <= starts[axis] + sizes[axis]
+        elif around is not None and sizes[axis] <= image_hw[axis]:
+            assert first[axis] <= starts[axis] < starts[axis] + sizes[axis] <= last[axis]
+
+
+def test_zoom_is_the_object_s_size_in_the_crop() -> None:
+    augmentation = Augmentation(crop_hw=(192, 256), zoom=(0.5, 1.1))
+    rng = np.random.default_rng(0)
+    longer = [
+        60 * draw_zoom(Window(10, 20, 40, 60), (900, 900), augmentation, rng) / 192 for _ in range(2000)
+    ]
+    assert 0.5 <= min(longer) < 0.51
+    assert 1.09 < max(longer) <= 1.1
+    assert draw_zoom(Window(0, 0, 2, 3), (900, 900), augmentation, rng) == MAX_ENLARGEMENT
+    assert draw_zoom(Window(0, 0, 90, 100), (96, 160), augmentation, rng) >= 2
+
+
+def test_zoom_that_cannot_be() -> None:
+    with pytest.raises(RecipeError, match="zoom_probability"):
+        Augmentation(zoom_probability=1.5)
+    with pytest.raises(RecipeError, match="low"):
+        Augmentation(zoom=(0.9, 0.5))
 
 
 def test_windows_reach_every_place() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import pickle
 import random
 from collections import Counter
@@ -225,6 +227,31 @@ def test_a_small_object_in_a_large_image_is_found() -> None:
     assert sum(cut is not None for cut in found) >= 45
 
 
+def test_zoom_shows_the_object_whole_and_at_the_size_asked_for() -> None:
+    zooming = replace(PLAIN, zoom_probability=1.0, zoom=(0.6, 0.8))
+    mixed = MixedSet(
+        [(Blocks("blocks", 6, ["a"] * 6, (300, 400)), 1.0)], zooming, replace(RULE, merge_probability=0.0), 0
+    )
+    seen = set()
+    for n in range(40):
+        sample = mixed.get(n)
+        rows, columns = np.nonzero(sample.target == 1)
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        seen.add(int(height))
+        assert 0.6 * 48 - 2 <= height <= 0.8 * 48 + 2
+        # whole, unless the other object or the ignored border lies over it
+        assert width <= height * 20 / 28 + 2
+    assert len(seen) > 5
+
+
+def test_zoom_of_none_leaves_the_samples_of_older_recipes_as_they_were() -> None:
+    source = Blocks("blocks", 6, ["a"] * 6)
+    plain = MixedSet([(source, 1.0)], AUGMENTATION, RULE, 0)
+    other = MixedSet([(source, 1.0)], replace(AUGMENTATION, zoom=(0.1, 0.2)), RULE, 0)
+    for n in range(8):
+        assert_same(plain.get(n), other.get(n))
+
+
 def test_areas_count_at_the_scale_of_the_crop() -> None:
     layer = np.zeros((40, 40), np.uint8)
     layer[10:15, 20:25] = 1  # 25 px, 225 after enlarging three times
@@ -263,6 +290,30 @@ def test_batches_do_not_depend_on_workers_or_restart() -> None:
         assert np.array_equal(batch.images[i].numpy(), sample.image)
         assert np.array_equal(batch.targets[i].numpy(), sample.target)
         assert tuple(batch.first_clicks[i].tolist()) == sample.first_click
+
+
+def test_workers_inherit_no_garbage() -> None:
+    """The end of an inference session, collected in a fork, waits for threads that the fork does not have."""
+    pytest.importorskip("torch")
+    ended: list[int] = []
+
+    class Session:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            ended.append(os.getpid())
+
+    gc.collect()
+    gc.disable()
+    try:
+        Session()
+        assert ended == []
+        assert len(list(mixed().batches(0, 4, 2, workers=1))) == 2
+        assert ended == [os.getpid()]
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.enable()
 
 
 def test_processes_share_the_numbers() -> None:

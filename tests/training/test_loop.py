@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+import toy_base
 from emclick.errors import CheckpointError, RecipeError, WeightsError, WriteError
 from emclick.networks.checkpoint import load_model
 from emclick.training.loop import Trainer, train
@@ -27,14 +29,25 @@ class Interrupted(BaseException):
     """Stands for a process that is gone: nothing in the loop may catch it."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_base() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        toy_base.registered(patched)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shard(tmp_path_factory.mktemp("data"))
 
 
+def text_of(data: Path, **changes: str) -> str:
+    return recipe_text(data, base=f'"{toy_base.NAME}"', **changes)
+
+
 def run(data: Path, folder: Path, stop_after: int | None = None, **changes: str) -> Path:
     folder.mkdir(exist_ok=True)
-    text = recipe_text(data, **changes)
+    text = text_of(data, **changes)
     (folder / "recipe.toml").write_text(text, encoding="utf-8")
     return train(read_recipe(folder / "recipe.toml"), text, folder, stop_after=stop_after, quiet=True)
 
@@ -45,6 +58,20 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     folder = tmp_path_factory.mktemp("whole")
     run(data, folder)
     return read_state(folder)
+
+
+@pytest.fixture
+def stopped(stopped_once: Path, tmp_path: Path) -> Path:
+    """The folder of a run that stopped after a step, for the test to go on with."""
+    shutil.copytree(stopped_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def stopped_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped")
+    run(data, folder, stop_after=1)
+    return folder
 
 
 def test_a_whole_run_ends_where_the_recipe_says(whole: dict[str, Any], data: Path, tmp_path: Path) -> None:
@@ -63,7 +90,8 @@ def test_a_whole_run_ends_where_the_recipe_says(whole: dict[str, Any], data: Pat
         torch.testing.assert_close(value, state["average"][key], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("stops", [(1,), (3,), (4,), (2, 2, 1)], ids=str)
+# within the first phase, where the second begins, within it, and before the last step
+@pytest.mark.parametrize("stops", [(3,), (2, 2, 1)], ids=str)
 def test_a_stopped_run_is_resumed_to_the_bit(
     stops: tuple[int, ...], whole: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
@@ -77,11 +105,10 @@ def test_a_stopped_run_is_resumed_to_the_bit(
     assert differences(read_state(tmp_path), whole) == []
 
 
-@pytest.mark.parametrize("at", [0, 2, 4])
+@pytest.mark.parametrize("at", [0, 4])
 def test_a_run_killed_between_checkpoints_repeats_the_steps_since(
-    at: int, whole: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, whole: dict[str, Any], data: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(data, tmp_path, stop_after=1)
     original, calls = Trainer.one_step, []
 
     def dies(self: Trainer, batch: Any) -> dict[str, float]:
@@ -93,17 +120,20 @@ def test_a_run_killed_between_checkpoints_repeats_the_steps_since(
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "one_step", dies)
         with pytest.raises(Interrupted):
-            run(data, tmp_path)
-    assert read_state(tmp_path)["step"] == 1
-    run(data, tmp_path)
-    assert differences(read_state(tmp_path), whole) == []
+            run(data, stopped)
+    assert read_state(stopped)["step"] == 1
+    run(data, stopped)
+    assert differences(read_state(stopped), whole) == []
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import pytest, toy_base
 from emclick.training.loop import Trainer, train
 from emclick.training.recipe import read_recipe
+toy_base.registered(pytest.MonkeyPatch())
 folder = Path(sys.argv[1])
 original = Trainer.save
 def save(self):
@@ -116,17 +146,19 @@ train(read_recipe(path), path.read_text(encoding="utf-8"), folder, quiet=True)
 """
 
 
-def test_a_process_that_vanishes_after_a_checkpoint_is_resumed_to_the_bit(data: Path, tmp_path: Path) -> None:
-    text = recipe_text(data, checkpoint_minutes="0.0", workers="1")
+def test_a_process_that_vanishes_after_a_checkpoint_is_resumed_to_the_bit(
+    whole: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    """With the samples made by another process, which changes none of them."""
+    text = text_of(data, checkpoint_minutes="0.0", workers="1")
     (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=300)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(toy_base.__file__).parent)]
+    killed = subprocess.run(command, check=False, timeout=300)
     assert killed.returncode == 7
     assert read_state(tmp_path)["step"] == 2
     run(data, tmp_path, checkpoint_minutes="0.0", workers="1")
-    straight = tmp_path / "straight"
-    run(data, straight, checkpoint_minutes="0.0", workers="1")
-    assert differences(read_state(tmp_path)["network"], read_state(straight)["network"]) == []
-    assert differences(read_state(tmp_path)["optimiser"], read_state(straight)["optimiser"]) == []
+    for part in ("network", "optimiser"):
+        assert differences(read_state(tmp_path)[part], whole[part]) == []
 
 
 def test_ctrl_c_finishes_the_step_saves_and_leaves_the_handlers_as_they_were(
@@ -169,33 +201,30 @@ def test_a_signal_that_also_ends_the_data_workers_saves_too(
     assert differences(read_state(tmp_path), whole) == []
 
 
-def test_another_recipes_state_is_refused(data: Path, tmp_path: Path) -> None:
-    run(data, tmp_path, stop_after=1)
-    kept = (tmp_path / "state.pt").read_bytes()
+def test_another_recipes_state_is_refused(data: Path, stopped: Path) -> None:
+    kept = (stopped / "state.pt").read_bytes()
     with pytest.raises(CheckpointError, match="another recipe"):
-        run(data, tmp_path, lr="2e-3")
-    assert (tmp_path / "state.pt").read_bytes() == kept
+        run(data, stopped, lr="2e-3")
+    assert (stopped / "state.pt").read_bytes() == kept
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "foreign"])
-def test_a_damaged_state_is_refused_in_one_line(how: str, data: Path, tmp_path: Path) -> None:
-    run(data, tmp_path, stop_after=1)
-    path = tmp_path / "state.pt"
+def test_a_damaged_state_is_refused_in_one_line(how: str, data: Path, stopped: Path) -> None:
+    path = stopped / "state.pt"
     content = path.read_bytes()
     if how == "foreign":
         torch.save({"weights": torch.zeros(3)}, path)
     else:
         path.write_bytes(content[: len(content) // 2] if how == "cut" else b"")
     with pytest.raises(WeightsError, match="move it away to start anew") as caught:
-        run(data, tmp_path)
+        run(data, stopped)
     assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_leaves_the_state_before(
-    whole: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: dict[str, Any], data: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(data, tmp_path, stop_after=2)
-    files = sorted(p.name for p in tmp_path.iterdir())
+    files = sorted(p.name for p in stopped.iterdir())
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -203,11 +232,11 @@ def test_a_full_disk_leaves_the_state_before(
     with monkeypatch.context() as patched:
         patched.setattr("emclick.files.os.fsync", full)
         with pytest.raises(WriteError, match="nothing was changed"):
-            run(data, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == files
-    assert read_state(tmp_path)["step"] == 2
-    run(data, tmp_path)
-    assert differences(read_state(tmp_path), whole) == []
+            run(data, stopped)
+    assert sorted(p.name for p in stopped.iterdir()) == files
+    assert read_state(stopped)["step"] == 1
+    run(data, stopped)
+    assert differences(read_state(stopped), whole) == []
 
 
 def test_a_source_without_a_root_is_named(data: Path, tmp_path: Path) -> None:
@@ -225,7 +254,7 @@ class Losses(list[dict[str, float]]):
 
 
 def test_the_loss_goes_down(data: Path, tmp_path: Path) -> None:
-    text = recipe_text(data, lr="3e-3", maximum="1", clip_norm="0.0", warmup_steps="0")
+    text = text_of(data, lr="3e-3", maximum="1", clip_norm="0.0", warmup_steps="0")
     (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
     recipe = dataclasses.replace(
         read_recipe(tmp_path / "recipe.toml"), phases=(Phase(30, 4, (48, 48), (1.0, 1.2)),)

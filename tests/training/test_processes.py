@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from emclick.networks.blocks import ConvNormAct
 from emclick.networks.sync_norm import SyncNorm, synchronise
@@ -84,7 +85,11 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
         text = recipe_text(data, batch="4", clip_norm="0.0", warmup_steps="0", correction=correction)
         (folder / "recipe.toml").write_text(text, encoding="utf-8")
     train_here(folders[0])
-    spawn(process, (free_port(), str(folders[1])), nprocs=COUNT)
+    how = "spawn"
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        how = "forkserver"
+        multiprocessing.set_forkserver_preload([__name__])  # PyTorch is imported once for both
+    start_processes(process, (free_port(), str(folders[1])), nprocs=COUNT, start_method=how)
     one, two = (read_state(folder) for folder in folders)
     assert one["step"] == two["step"] == 1
     assert one["network"].keys() == two["network"].keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -150,7 +151,9 @@ def test_batch_does_not_depend_on_threads_or_batching() -> None:
     probabilities = rng.random((7, 24, 30)).astype(np.float32)
     numbers = range(100, 107)
     together = next_clicks(probabilities, targets, click_rngs(3, numbers))
-    assert together == next_clicks(probabilities, targets, click_rngs(3, numbers), threads=3)
+    with ThreadPoolExecutor(3) as pool:
+        shared = next_clicks(probabilities, targets, click_rngs(3, numbers), share=pool.map)
+    assert together == shared
     halves = [
         *next_clicks(probabilities[:4], targets[:4], click_rngs(3, numbers[:4])),
         *next_clicks(probabilities[4:], targets[4:], click_rngs(3, numbers[4:])),

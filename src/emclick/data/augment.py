@@ -21,6 +21,9 @@ SCALE_BASES = {
 }
 """What a scale of 1 stands for: the image's own size, or its short side equal to the crop's short side."""
 
+MAX_ENLARGEMENT = 4.0
+"""Crop pixels per image pixel, at most, where the scale is chosen for an object; as in `methods.zoom`."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -30,6 +33,14 @@ class Augmentation:
         crop_hw: (height, width) of the result, px.
         scale: (low, high) of a uniform factor.
         scale_base: key of `SCALE_BASES`. Published: "image" with 0.75..1.40.
+        zoom_probability: chance that the scale is chosen for the object and the window for its box, as zoom-in
+            does at inference, instead of for the image.
+        zoom: (low, high); the longer side of the object's box is then a uniform value of this range times
+            the crop's short side, but the image is not enlarged more than `MAX_ENLARGEMENT` times, and not made
+            smaller than the crop.
+        initial_probability: chance that the sample starts from a damaged mask of its object (`data.damage`), to be
+            corrected, instead of from nothing.
+        initial_iou: (low, high) of the damaged mask's IoU.
         flip_probability: chance of a left-right mirror.
         brightness: a uniform value of ±this, in units of 255, is added to all channels.
         contrast: (low, high); pixel values are multiplied by 1 + a uniform value of this range, around 0.
@@ -44,6 +55,10 @@ class Augmentation:
     crop_hw: tuple[int, int] = (320, 480)
     scale: tuple[float, float] = (0.75, 1.40)
     scale_base: str = "image"
+    zoom_probability: float = 0.0
+    zoom: tuple[float, float] = (0.5, 1.1)
+    initial_probability: float = 0.0
+    initial_iou: tuple[float, float] = (0.6, 0.93)
     flip_probability: float = 0.5
     brightness: float = 0.25
     contrast: tuple[float, float] = (-0.15, 0.4)
@@ -58,6 +73,14 @@ class Augmentation:
             raise RecipeError(f"crop_hw is {self.crop_hw}; both sides must be at least 1")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(f"scale is {self.scale}; give (low, high) with 0 < low <= high")
+        if not 0 <= self.zoom_probability <= 1:
+            raise RecipeError(f"zoom_probability is {self.zoom_probability}; it must lie in 0..1")
+        if not 0 <= self.initial_probability <= 1:
+            raise RecipeError(f"initial_probability is {self.initial_probability}; it must lie in 0..1")
+        if not 0 < self.initial_iou[0] < self.initial_iou[1] < 1:
+            raise RecipeError(f"initial_iou is {self.initial_iou}; give (low, high) with 0 < low < high < 1")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise RecipeError(f"zoom is {self.zoom}; give (low, high) with 0 < low <= high")
         if self.scale_base not in SCALE_BASES:
             raise UnknownNameError("scale_base", self.scale_base, sorted(SCALE_BASES))
         if self.padding_target not in (-1, 0):
@@ -86,17 +109,27 @@ def draw_scale(image_hw: tuple[int, int], augmentation: Augmentation, rng: np.ra
     return base * rng.uniform(*augmentation.scale)
 
 
+def draw_zoom(
+    box: Window, image_hw: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+) -> float:
+    """Output pixels per source pixel that show an object of that box at one of the sizes of `zoom`."""
+    longer = rng.uniform(*augmentation.zoom) * min(augmentation.crop_hw)
+    fills = max(side / own for side, own in zip(augmentation.crop_hw, image_hw))
+    return max(min(longer / max(box.height, box.width), MAX_ENLARGEMENT), fills)
+
+
 def draw_window(
     image_hw: tuple[int, int],
     scale: float,
     crop_hw: tuple[int, int],
     rng: np.random.Generator,
-    around: tuple[int, int] | None = None,
+    around: Window | None = None,
 ) -> Window:
     """A random window that becomes `crop_hw` when resized by `scale` (to the nearest source pixel).
 
-    Along a side where the image is smaller than the window, the image is centred. With `around`
-    (row, column) only windows that contain that source pixel are drawn.
+    Along a side where the image is smaller than the window, the image is centred. With `around` only windows
+    that contain all of that rectangle are drawn, or along a side where it is larger than the window, only
+    windows that lie in it.
     """
     size = [max(1, round(side / scale)) for side in crop_hw]
     start = []
@@ -104,7 +137,9 @@ def draw_window(
         slack = image_hw[axis] - size[axis]
         low, high = 0, slack
         if around is not None:
-            low, high = max(0, around[axis] - size[axis] + 1), min(slack, around[axis])
+            first = (around.top, around.left)[axis]
+            last = first + (around.height, around.width)[axis] - size[axis]
+            low, high = max(0, min(first, last)), min(slack, max(first, last))
         start.append(int(rng.integers(low, high + 1)) if slack > 0 else slack // 2)
     return Window(start[0], start[1], size[0], size[1])
 

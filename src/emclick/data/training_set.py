@@ -10,16 +10,18 @@ Example:
 
 from __future__ import annotations
 
+import gc
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from emclick.data.augment import (
+    MAX_ENLARGEMENT,
     Augmentation,
     Window,
     apply_tone,
@@ -28,7 +30,9 @@ from emclick.data.augment import (
     draw_scale,
     draw_tone,
     draw_window,
+    draw_zoom,
 )
+from emclick.data.damage import damage
 from emclick.data.objects import ObjectRule, choose_objects, first_click, object_areas, object_mask
 from emclick.data.sample import Sample, SampleObject, Source
 from emclick.errors import DatasetError, RecipeError, UnknownNameError
@@ -53,6 +57,7 @@ class TrainingSample:
         first_click: (row, column) inside the object, crop pixels.
         key: key of the sample it was cut from.
         objects: ids of the object, or of the two that were merged.
+        initial: (h, w) bool, the mask to start from; None to start from nothing.
     """
 
     image: NDArray[np.uint8]
@@ -60,19 +65,23 @@ class TrainingSample:
     first_click: tuple[int, int]
     key: str
     objects: tuple[str, ...]
+    initial: NDArray[np.bool_] | None = None
 
 
 class Batch(NamedTuple):
     """B training samples as tensors.
 
     images (B, h, w, 3) uint8 RGB; targets (B, h, w) int8 in {1, 0, -1}; first_clicks (B, 2) int64
-    (row, column); numbers (B,) int64, the samples' numbers.
+    (row, column); numbers (B,) int64, the samples' numbers; initials (B, h, w) bool, masks to start from, of the
+    samples where starts (B,) bool is True.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     first_clicks: torch.Tensor
     numbers: torch.Tensor
+    initials: torch.Tensor
+    starts: torch.Tensor
 
 
 class MixedSet:
@@ -170,7 +179,21 @@ class MixedSet:
             worker_init_fn=_init_worker,
             generator=torch.Generator(),
         )
-        yield from loader
+        yield from _started(loader)
+
+
+def _started(loader: Iterable[Any]) -> Iterator[Any]:
+    """The loader's iterator, whose workers are forked here.
+
+    What a fork inherits must not be collected there: the end of an inference session waits for threads that the
+    fork does not have.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()
 
 
 def cut_sample(
@@ -179,18 +202,25 @@ def cut_sample(
     """One augmented crop of `sample` with an object chosen by `rule`, or None if none fits.
 
     Scale and object are drawn up to three times. For each, the first window is uniform over the image
-    and the next two contain a random pixel of the object.
+    and the next two contain a random pixel of the object; with zoom all contain the object.
     """
     areas = object_areas(sample)
     image_hw = (sample.image.shape[0], sample.image.shape[1])
     crop_hw = (augmentation.crop_hw[0], augmentation.crop_hw[1])
     for _ in range(_OBJECT_TRIES):
         scale = draw_scale(image_hw, augmentation, rng)
-        chosen = choose_objects(sample, areas * scale**2, rule, rng)
+        # without zoom no number is drawn: the samples of older recipes stay as they were
+        zooms = augmentation.zoom_probability > 0 and rng.random() < augmentation.zoom_probability
+        enlarged = MAX_ENLARGEMENT if zooms else scale
+        chosen = choose_objects(sample, areas * enlarged**2, rule, rng)
         if not chosen:
             continue
+        box = None
+        if zooms:
+            box = _box(sample, chosen)
+            scale = draw_zoom(box, image_hw, augmentation, rng)
         for attempt in range(_WINDOW_TRIES):
-            around = _random_pixel(sample, chosen[0], rng) if attempt else None
+            around = box or (_random_pixel(sample, chosen[0], rng) if attempt else None)
             window = draw_window(image_hw, scale, crop_hw, rng, around)
             flip = bool(rng.random() < augmentation.flip_probability)
             target, kept = cut_target(sample, chosen, window, flip, augmentation, rule.min_area_px)
@@ -199,8 +229,19 @@ def cut_sample(
                 image = apply_tone(
                     cut_image(sample.image, window, crop_hw, flip), draw_tone(augmentation, rng)
                 )
-                return TrainingSample(image, target, first_click(target, rng), sample.key, kept)
+                click = first_click(target, rng)
+                return TrainingSample(
+                    image, target, click, sample.key, kept, _initial(target, augmentation, rng)
+                )
     return None
+
+
+def _initial(
+    target: NDArray[np.int8], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.bool_] | None:
+    if augmentation.initial_probability == 0 or rng.random() >= augmentation.initial_probability:
+        return None
+    return damage(target, rng, *augmentation.initial_iou)
 
 
 def cut_target(
@@ -239,10 +280,19 @@ def cut_target(
     return target, tuple(kept)
 
 
-def _random_pixel(sample: Sample, obj: SampleObject, rng: np.random.Generator) -> tuple[int, int]:
+def _random_pixel(sample: Sample, obj: SampleObject, rng: np.random.Generator) -> Window:
     pixels = np.flatnonzero(sample.layers[obj.layer] == obj.value)
     row, column = divmod(int(pixels[rng.integers(pixels.size)]), sample.layers[obj.layer].shape[1])
-    return row, column
+    return Window(row, column, 1, 1)
+
+
+def _box(sample: Sample, chosen: Sequence[SampleObject]) -> Window:
+    """The box of all of them together."""
+    union = np.zeros(sample.image.shape[:2], np.uint8)
+    for obj in chosen:
+        union |= sample.layers[obj.layer] == obj.value
+    left, top, width, height = cv2.boundingRect(union)
+    return Window(top, left, height, width)
 
 
 def _groups(source: Source) -> Sequence[str]:
@@ -270,6 +320,15 @@ def _collate(items: Sequence[tuple[int, TrainingSample]]) -> Batch:
         torch.from_numpy(np.stack([sample.target for _, sample in items])),
         torch.tensor([sample.first_click for _, sample in items], dtype=torch.int64),
         torch.tensor([n for n, _ in items], dtype=torch.int64),
+        torch.from_numpy(
+            np.stack(
+                [
+                    np.zeros(sample.target.shape, np.bool_) if sample.initial is None else sample.initial
+                    for _, sample in items
+                ]
+            )
+        ),
+        torch.tensor([sample.initial is not None for _, sample in items]),
     )
 
 

@@ -14,6 +14,7 @@ from emclick.training.recipe import Recipe
 
 LOG_NAME = "log.jsonl"
 SMOOTHING = 0.98
+NO_LOSS = ("gradient", "clicks")  # what a step tells besides its losses
 
 
 class RunLog:
@@ -75,7 +76,8 @@ class RunLog:
             self.stages[name] = self.stages.get(name, 0.0) + seconds
         self.images += images
         rate = self.images / max(sum(self.stages.values()), 1e-9)
-        text = f"loss {self.smooth['corrected']:.4f} (coarse {self.smooth['coarse']:.4f}) {rate:.1f} images/s"
+        losses = ", ".join(f"{name} {self.smooth[name]:.4f}" for name in values if name not in NO_LOSS)
+        text = f"{losses}, {rate:.1f} images/s"
         self.progress.update(self.task, completed=step, text=text)
         if step % self.every == 0 or step == self.recipe.steps:
             total = max(sum(self.stages.values()), 1e-9)

@@ -10,52 +10,37 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from emclick.card import Card
+from emclick.cpus import usable_cpus
 from emclick.data.sources import open_source
 from emclick.data.training_set import Batch, MixedSet
 from emclick.errors import RecipeError
 from emclick.files import make_folder
-from emclick.networks.checkpoint import save_model
-from emclick.networks.model import EmcNetwork
+from emclick.methods import METHODS
+from emclick.networks.checkpoint import build_network, save_model
+from emclick.registry import import_name
+from emclick.training.clock import StageClock
 from emclick.training.log import RunLog
 from emclick.training.recipe import Recipe
 from emclick.training.schedule import build_optimiser, rate_factor, set_rate
 from emclick.training.simulate import number_of_clicks
 from emclick.training.start import start_network
 from emclick.training.state import Average, RunState
-from emclick.training.step import DeviceBatch, TrainingForward, compute_loss, simulate_clicks
+from emclick.training.step import DeviceBatch, StepInput
 from emclick.training.workers import Workers, check_device
 
 # Keep the generators of click counts and of dropout apart from those of samples and of clicks.
 _COUNT_STREAM = 2
 _DROPOUT_STREAM = 3
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
-
-
-@dataclass
-class StageClock:
-    """Seconds spent per stage since the last reading."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-    def read(self) -> dict[str, float]:
-        read, self.seconds = self.seconds, {}
-        return read
 
 
 def build_mixed_set(recipe: Recipe, step: int) -> MixedSet:
@@ -104,7 +89,7 @@ class Trainer:
         self.stop_asked = False
         self.clock = StageClock()
         torch.manual_seed(recipe.seed)  # the same first weights on every process
-        network = EmcNetwork(recipe.model)
+        network = build_network(recipe.method, recipe.model)
         start_network(network, recipe.pretrained, recipe.start_from)
         network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         network = workers.synchronise_norms(network)
@@ -113,10 +98,13 @@ class Trainer:
             Average(network, recipe.ema) if recipe.ema else None,
         )  # fmt: skip
         self.resumed = self.state.restore(folder, recipe_text)
-        forward: nn.Module = TrainingForward(network)
+        forward: nn.Module = import_name(METHODS[recipe.method].training)(network, recipe)
         if workers.count > 1:
             forward = DistributedDataParallel(forward)
         self.forward = cast(nn.Module, torch.compile(forward)) if recipe.compile else forward
+        # beside a GPU the other CPUs are free; on the CPU simulated clicks take what the networks take
+        share = max(1, usable_cpus() // workers.count)
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" else share
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = PRECISIONS[self.recipe.precision]
@@ -147,13 +135,11 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         rng = np.random.default_rng((recipe.seed, state.step, _COUNT_STREAM))
         count = number_of_clicks(rng, recipe.clicks.maximum, recipe.clicks.gamma)
-        with self.clock.measure("simulate"):
-            placed = DeviceBatch.move(batch, self.device)
-            maps, previous = simulate_clicks(
-                state.network, placed, count, recipe.clicks, recipe.seed, self.autocast
-            )
+        placed = DeviceBatch.move(batch, self.device)
+
+        given = StepInput(placed, count, state.step, recipe.seed, self.threads, self.clock, self.autocast)
         with self.clock.measure("forward"):
-            losses = compute_loss(self.forward, placed, maps, previous, recipe.loss, self.autocast)
+            losses: dict[str, Tensor] = self.forward(given)
         with self.clock.measure("backward"):
             set_rate(state.optimiser, rate_factor(state.step, recipe.steps, recipe.optimiser))
             state.optimiser.zero_grad(set_to_none=True)
@@ -171,7 +157,7 @@ class Trainer:
             "clicks": count,
         }
 
-    def best_network(self) -> EmcNetwork:
+    def best_network(self) -> nn.Module:
         """The averaged network if there is one."""
         return self.state.average.network if self.state.average else self.state.network
 
@@ -187,10 +173,13 @@ class Trainer:
             "steps": f"{self.state.step} of {recipe.steps}",
             "training_hours": round(self.state.seconds / 3600, 2),
         }
-        card = Card(recipe.name, recipe.model, recipe.short_side, recipe.licence, about)
+        card = Card(
+            recipe.name, recipe.model, recipe.short_side, recipe.licence, about,
+            method=recipe.method, zoom_in=recipe.zoom_in,
+        )  # fmt: skip
         save_model(self.folder / "model", self.best_network().state_dict(), card, torch.float16)
 
-    def run(self, log: RunLog, validate: Callable[[EmcNetwork], dict[str, Any]] | None = None) -> None:
+    def run(self, log: RunLog, validate: Callable[[nn.Module], dict[str, Any]] | None = None) -> None:
         """To the end of the recipe, or to `stop_after`, or to an interrupt; everything is saved on the way out."""
         begun = last_saved = time.monotonic()
         done_here = 0

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emclick.networks.blocks import resize_maps
+
 
 def normalized_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
     """Normalised focal loss (Sofiiuk et al., 2019), mean over valid pixels of each image, then over images.
@@ -40,5 +42,4 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _to_target(logits: Tensor, target: Tensor) -> Tensor:
-    size = target.shape[-2:]
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)[:, 0]
+    return resize_maps(logits[:, 0].float(), target.shape[-2:])

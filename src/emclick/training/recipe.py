@@ -16,8 +16,9 @@ from typing import Any, Literal, cast
 
 from emclick.data.augment import Augmentation
 from emclick.data.objects import ObjectRule
-from emclick.errors import RecipeError
-from emclick.spec import ModelSpec
+from emclick.errors import CheckpointError, RecipeError
+from emclick.methods import METHODS
+from emclick.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,18 @@ class Phase:
         batch: samples per step, over all processes.
         crop_hw: crop in px, multiples of 4.
         scale: range of the random scale, see `Augmentation.scale`.
+        zoom_probability, zoom: how often the scale is the object's instead, see `Augmentation`.
+        initial_probability, initial_iou: how often a damaged mask is to be corrected, see `Augmentation`.
     """
 
     steps: int
     batch: int
     crop_hw: tuple[int, int]
     scale: tuple[float, float]
+    zoom_probability: float = 0.0
+    zoom: tuple[float, float] = (0.5, 1.1)
+    initial_probability: float = 0.0
+    initial_iou: tuple[float, float] = (0.6, 0.93)
 
 
 @dataclass(frozen=True)
@@ -126,8 +133,10 @@ class Recipe:
 
     Attributes:
         name: name of the model that comes out.
-        model: its networks.
+        model: its networks, a specification of the method's class.
+        method: name in the table of methods.
         short_side: frame the card will name.
+        zoom_in: whether the card will say that the model is meant for zoom-in.
         sources: training data.
         phases: crop and batch sizes, in order.
         pretrained: weights of the backbone to start from (`emclick convert` makes them); empty for none.
@@ -143,10 +152,12 @@ class Recipe:
     """
 
     name: str
-    model: ModelSpec
+    model: Spec
     sources: tuple[SourceRecipe, ...]
     phases: tuple[Phase, ...]
+    method: str = "emc"
     short_side: int = 384
+    zoom_in: bool = False
     pretrained: str = ""
     start_from: str = ""
     scale_base: str = "image"
@@ -175,6 +186,10 @@ class Recipe:
         return Augmentation(
             crop_hw=phase.crop_hw,
             scale=phase.scale,
+            zoom_probability=phase.zoom_probability,
+            zoom=phase.zoom,
+            initial_probability=phase.initial_probability,
+            initial_iou=phase.initial_iou,
             scale_base=self.scale_base,
             padding_target=self.padding_target,
         )
@@ -230,6 +245,7 @@ def same_training(text: str, other: str) -> bool:
             licence="",
             about={},
             short_side=0,
+            zoom_in=False,
         )
         for recipe in recipes
     )
@@ -262,9 +278,6 @@ def override(
 
 # Field -> (its value, the smallest it may be).
 _AT_LEAST: Mapping[str, Callable[[Recipe], tuple[float, float]]] = {
-    "model.correction.width": lambda recipe: (recipe.model.correction.width, 1),
-    "model.correction.templates": lambda recipe: (recipe.model.correction.templates, 1),
-    "model.correction.heads": lambda recipe: (recipe.model.correction.heads, 1),
     "short_side": lambda recipe: (recipe.short_side, 4),
     "optimiser.clip_norm": lambda recipe: (recipe.optimiser.clip_norm, 0),
     "optimiser.weight_decay": lambda recipe: (recipe.optimiser.weight_decay, 0),
@@ -281,6 +294,10 @@ _AT_LEAST: Mapping[str, Callable[[Recipe], tuple[float, float]]] = {
 
 
 def _check(recipe: Recipe) -> Recipe:
+    try:
+        type(recipe.model).from_dict(recipe.model.to_dict())
+    except CheckpointError as error:
+        raise RecipeError(f"model: {error}") from error
     if not recipe.phases or not recipe.sources:
         raise RecipeError("a recipe needs at least one phase and one source")
     for phase in recipe.phases:
@@ -290,18 +307,13 @@ def _check(recipe: Recipe) -> Recipe:
             )
         if any(side % 4 or side < 4 for side in phase.crop_hw):
             raise RecipeError(f"crop {phase.crop_hw} must be multiples of 4")
-        if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.correction.templates:
+        if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.min_cells:
             raise RecipeError(f"crop {phase.crop_hw} has fewer 1/4 pixels than the model has templates")
         recipe.augmentation(phase)  # refuses what it cannot do
     for name, limit in _AT_LEAST.items():
         value, low = limit(recipe)
         if not value >= low:
             raise RecipeError(f"{name} is {value}; it must be at least {low}")
-    correction = recipe.model.correction
-    if correction.width % correction.heads:
-        raise RecipeError(
-            f"correction width {correction.width} is not a multiple of its {correction.heads} heads"
-        )
     for name, value in (("optimiser.lr", recipe.optimiser.lr), ("clicks.gamma", recipe.clicks.gamma)):
         if not 0 < value < math.inf:
             raise RecipeError(f"{name} is {value}; it must be above 0")
@@ -353,6 +365,14 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _spec_class(method: Any) -> type:
+    if method not in METHODS:
+        raise RecipeError(f"unknown method {method!r}; choose from {', '.join(sorted(METHODS))}")
+    if not METHODS[method].training:
+        raise RecipeError(f"method {method} cannot be trained here")
+    return METHODS[method].spec
+
+
 def _build_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise RecipeError(f"{where} must be a list")
@@ -367,6 +387,8 @@ def _build_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise RecipeError(f"{where} must be a table")
     hints = typing.get_type_hints(kind)
+    if kind is Recipe:
+        hints["model"] = _spec_class(value.get("method", "emc"))
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     if unknown := sorted(set(value) - set(fields)):
         raise RecipeError(f"{where}: unknown {', '.join(unknown)}; choose from {', '.join(fields)}")

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import nn
 
-from emclick.networks.model import EmcNetwork
 from emclick.training.recipe import OptimiserRecipe
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -34,9 +33,10 @@ def rate_factor(step: int, steps: int, recipe: OptimiserRecipe) -> float:
     return warmup * SCHEDULES[recipe.schedule](step / steps, recipe)
 
 
-def build_optimiser(network: EmcNetwork, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
+def build_optimiser(network: nn.Module, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
     """Two learning rates (pretrained backbone, everything else), each with and without weight decay.
 
+    The pretrained backbone is what stands under `base.backbone` in the network, whatever the method.
     Each group's `base_lr` is its rate at factor 1.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -54,6 +54,7 @@ def build_optimiser(network: EmcNetwork, recipe: OptimiserRecipe) -> torch.optim
         ],
         lr=recipe.lr,
         betas=recipe.betas,
+        fused=True,  # one pass over each tensor (docs/log.md)
     )
 
 

@@ -9,8 +9,7 @@ approximation, as published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -53,6 +52,7 @@ def next_click(
     target: NDArray[np.int8],
     rng: np.random.Generator,
     threshold: float = 0.49,
+    deeper: bool = False,
 ) -> NextClick | None:
     """A click on an error of a prediction, or None: no error, or the drawn polarity has no deep pixel.
 
@@ -61,6 +61,7 @@ def next_click(
         target: (h, w) 1 object, 0 background, -1 ignored (never clicked, and outside every error area).
         rng: draws the polarity, then the place.
         threshold: object pixels below it are false negatives, background pixels above it false positives.
+        deeper: the polarity is not drawn but that of the deeper error (RITM and those after it).
 
     Raises:
         MaskError: the two arrays differ in shape.
@@ -72,7 +73,8 @@ def next_click(
     missed_max, added_max = float(missed.max(initial=0.0)), float(added.max(initial=0.0))
     if missed_max + added_max == 0.0:
         return None
-    positive = bool(rng.random() * (missed_max + added_max) < missed_max)
+    share = 0.5 if deeper else float(rng.random())  # of the two depths, one after the other
+    positive = share * (missed_max + added_max) < missed_max
     distance, (top, left) = (missed, missed_corner) if positive else (added, added_corner)
     places = np.flatnonzero(distance > max(missed_max, added_max) / 2.0)
     if not places.size:
@@ -85,8 +87,9 @@ def next_clicks(
     probabilities: NDArray[np.floating],
     targets: NDArray[np.int8],
     rngs: Sequence[np.random.Generator],
-    threads: int = 1,
     threshold: float = 0.49,
+    share: Callable[..., Iterable[NextClick | None]] = map,
+    deeper: bool = False,
 ) -> list[NextClick | None]:
     """`next_click` for each of B samples, each with its own generator.
 
@@ -94,8 +97,9 @@ def next_clicks(
         probabilities: (B, h, w).
         targets: (B, h, w) int8.
         rngs: B generators, see `click_rngs`.
-        threads: samples are shared among this many; the result does not depend on it.
         threshold: as in `next_click`.
+        share: `map`, or that of a pool of threads; the result does not depend on it.
+        deeper: as in `next_click`.
 
     Raises:
         MaskError: the three do not have the same B, or the arrays differ in shape.
@@ -105,12 +109,9 @@ def next_clicks(
         raise MaskError(f"{counts}: give one of each per sample")
 
     def one(i: int) -> NextClick | None:
-        return next_click(probabilities[i], targets[i], rngs[i], threshold)
+        return next_click(probabilities[i], targets[i], rngs[i], threshold, deeper)
 
-    if threads <= 1:
-        return [one(i) for i in range(len(targets))]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(len(targets))))
+    return list(share(one, range(len(targets))))
 
 
 def _error_distance(area: NDArray[np.bool_]) -> tuple[NDArray[np.float32], tuple[int, int]]:

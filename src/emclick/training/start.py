@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from emclick.errors import CheckpointError, WeightsError
 from emclick.networks.checkpoint import load_model, load_state
-from emclick.networks.model import EmcNetwork
+from emclick.networks.deeplab_keys import public_resnet_key
 from emclick.networks.official import official_key
 from emclick.training.schedule import NEW_IN_BACKBONE
 
@@ -52,6 +53,8 @@ PRETRAINED = {
     "mobilenet_v2": PublicFile(_mobilenet_key, r"classifier\.", r"aspp\."),
     **dict.fromkeys(("hrnet18s", "hrnet18", "hrnet32"), _HRNET),
     **dict.fromkeys(("segformer_b0", "segformer_b3"), _SEGFORMER),
+    # the Gluon variants v1b (34) and v1s (50), from which the releases of f-BRS and CDNet start
+    **dict.fromkeys(("resnet34", "resnet50"), PublicFile(public_resnet_key, r"fc\.")),
 }
 
 
@@ -64,7 +67,7 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
+def load_pretrained(network: Any, path: str | os.PathLike[str]) -> None:
     """Fill the backbone from a safetensors file of public pretrained weights, strictly.
 
     Everything in the backbone but the click branch must be in the file, and everything in the file but its
@@ -113,7 +116,7 @@ def load_pretrained(network: EmcNetwork, path: str | os.PathLike[str]) -> None:
             own[ours].copy_(given[key])
 
 
-def start_network(network: EmcNetwork, pretrained: str, start_from: str) -> None:
+def start_network(network: Any, pretrained: str, start_from: str) -> None:
     """Give a new network its first weights; a model folder wins over a pretrained backbone."""
     if start_from:
         load_state(network, load_model(start_from)[0].state_dict(), start_from)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emclick.errors import CheckpointError, WeightsError
 from emclick.files import write_bytes
-from emclick.networks.model import EmcNetwork
 from emclick.training.recipe import same_training
 
 STATE_NAME = "state.pt"
@@ -26,19 +25,21 @@ class Average:
     The decay grows as (1 + n) / (10 + n) until it reaches `decay`, so that the start is forgotten.
     """
 
-    def __init__(self, network: EmcNetwork, decay: float) -> None:
+    def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: EmcNetwork) -> None:
+    def update(self, network: nn.Module) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for own, new in zip(self.network.state_dict().values(), network.state_dict().values()):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
-            else:
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values()))
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        lerp_all = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+        lerp_all([own for own, _ in averaged], [new for _, new in averaged], 1 - decay)
+        for own, new in pairs:
+            if not own.is_floating_point():
                 own.copy_(new)
 
 
@@ -46,7 +47,7 @@ class Average:
 class RunState:
     """All that a run needs to go on as if it had not stopped. `step` counts finished steps."""
 
-    network: EmcNetwork
+    network: nn.Module
     optimiser: torch.optim.Optimizer
     average: Average | None
     step: int = 0

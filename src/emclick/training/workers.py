@@ -6,13 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from emclick.errors import OptionError
-from emclick.networks.model import EmcNetwork
 from emclick.networks.sync_norm import synchronise
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -52,9 +51,9 @@ class Workers:
         """This process's own device of a kind: one GPU each, or the CPU."""
         return f"cuda:{self.local_rank}" if kind == "cuda" else kind
 
-    def synchronise_norms(self, network: EmcNetwork) -> EmcNetwork:
+    def synchronise_norms(self, network: nn.Module) -> nn.Module:
         """BatchNorm statistics over all processes' samples."""
-        return cast(EmcNetwork, synchronise(network)) if self.count > 1 else network
+        return synchronise(network) if self.count > 1 else network
 
     def any(self, flag: bool) -> bool:
         """True on every process if `flag` is true on one, so that all stop at the same step."""

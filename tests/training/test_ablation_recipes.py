@@ -1,0 +1,58 @@
+"""The recipes of the ablation: one for each row that can be built, differing in the network alone."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from emclick.data.sources import SOURCES
+from emclick.evaluation.published import ABLATION, ABLATION_NEGATIVES, Ablation
+from emclick.networks.checkpoint import build_network
+from emclick.spec import CorrectionSpec
+from emclick.training.recipe import read_recipe
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "recipes" / "ablation"
+ROWS = [row for row in (*ABLATION, *ABLATION_NEGATIVES) if row.correction is not None]
+
+
+def test_there_is_one_for_each_row_that_can_be_built() -> None:
+    assert {path.stem for path in FOLDER.glob("*.toml")} == {row.key for row in ROWS}
+    assert len(ROWS) == 9
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_rows_differ_in_the_network_alone(row: Ablation) -> None:
+    recipe = read_recipe(FOLDER / f"{row.key}.toml")
+    whole = read_recipe(FOLDER / "selection.toml")
+    assert replace(recipe, name=whole.name, model=whole.model) == whole
+    assert recipe.name == f"ablation-{row.key}"
+    assert (recipe.model.base, recipe.model.correction) == ("mobilenet_v2", row.correction)
+    assert (recipe.steps, recipe.phases[0].batch, recipe.phases[0].crop_hw) == (300, 16, (192, 192))
+    assert all(source.dataset in SOURCES and source.root == "" for source in recipe.sources)
+    with torch.device("meta"):
+        network = build_network(recipe.method, recipe.model)
+    corrector = dict(network.corrector.named_children())
+    assert ("attention" in corrector) == row.correction.attention
+    assert ("correlation" in corrector) == row.correction.correlation
+
+
+def test_the_whole_network_is_the_one_that_ships() -> None:
+    whole, shipped = (
+        read_recipe(FOLDER / "selection.toml"),
+        read_recipe(ROOT / "recipes" / "emc-mobilenetv2.toml"),
+    )
+    assert whole.model == shipped.model
+    assert whole.model.correction == CorrectionSpec()
+    assert (whole.sources, whole.objects, whole.clicks) == (shipped.sources, shipped.objects, shipped.clicks)
+    assert replace(whole.phases[0], steps=shipped.phases[0].steps) == shipped.phases[0]
+
+
+def test_the_files_are_what_the_tool_writes() -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "ablation_recipes.py"))
+    for row in ROWS:
+        assert (FOLDER / f"{row.key}.toml").read_text(encoding="utf-8") == tool["recipe_text"](row)
