@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emclick.benchmark import report, run
+from emclick.benchmark.machine import cpu_time, stolen_percent
 from emclick.benchmark.run import Plan
 from emclick.cli.bench import bench_command
 from emclick.errors import DatasetError, OptionError, UnknownNameError, WriteError
@@ -187,3 +188,25 @@ def test_an_interrupted_run_leaves_no_file(
     result, _ = command("-o", tmp_path / "b.json", "--markdown", tmp_path / "b.md")
     assert result.exit_code != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_host_took_is_told_where_it_matters() -> None:
+    told = results()
+    assert "host" not in report.caption(told)
+    told["machine"]["stolen_percent"] = 0.4
+    assert "host" not in report.caption(told)
+    told["machine"]["stolen_percent"] = 12.3
+    assert "its host gave 12 % of the CPU time to others" in report.caption(told)
+
+
+def test_the_stolen_share_is_of_what_was_asked_for(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 20 30 4000 50 6 4 40 0 0\ncpu0 1 2 3\n")
+    before = cpu_time(stat)
+    assert before == (160, 40)
+    assert stolen_percent(before, (460, 140)) == 25.0
+    assert stolen_percent(before, before) == 0
+    stat.write_text("cpu none\n")
+    assert cpu_time(stat) is None
+    assert stolen_percent(None, before) is None
+    assert cpu_time(tmp_path / "none") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from emclick.card import WEIGHTS_NAME, read_card
 from emclick.clicks import Click
 from emclick.errors import MissingExtraError, OptionError, UnknownNameError
 from emclick.methods.base import Options
+from emclick.spec import CorrectionSpec, ModelSpec
 from emclick.zoo import find_folder, load
 
 REQUIRED = {
@@ -183,6 +185,34 @@ def test_the_stages_time_what_a_method_does() -> None:
         assert np.array_equal(method.step(state, click)[0].logits, found)
 
 
+def test_other_methods_are_timed_click_by_click(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = pytest.importorskip("toy_method")
+    toy.registered(monkeypatch)
+    made = toy.toy_folder(tmp_path / "toy")
+    subject = prepare_model(str(made), tmp_path / "temporary", graphs=True)
+    assert (subject.folder, subject.seeded) == (made, False)  # nothing to export
+    assert subject.costs.correction_macs == toy.CLICK_MACS
+    steps: list[tuple[int, Click]] = []
+    step = toy.ToyMethod.step
+
+    def noted(method: Any, state: Any, click: Click) -> Any:
+        steps.append((len(state.clicks), click))
+        return step(method, state, click)
+
+    monkeypatch.setattr(toy.ToyMethod, "step", noted)
+    job = ModelClicks(str(made), "torch", 1, "fp32", side=96)
+    assert (job.about["short_side"], job.about["stage_side"]) == (32, 32)
+    first = job.prepare("first")
+    assert set(first()) == {"ms", "open_ms"}
+    assert steps == [(0, Click(48, 48))]
+    correction = job.prepare("correction")
+    steps.clear()
+    assert all(correction()["ms"] > 0 for _ in range(3))
+    positive, negative = Click(0.62 * 96, 0.4 * 96), Click(0.8 * 96, 0.15 * 96, False)
+    assert steps == [(1, positive), (1, negative), (1, positive)]  # always from the same state
+    assert job.prepare("click@0.3mp")()["ms"] > 0
+
+
 def test_a_click_stage_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "MAX_CLICKS", 3)
     sample = ModelClicks(str(find_folder("emc-mobilenetv2")), "onnx", 1, "fp32").prepare("click@0.3mp")
@@ -206,9 +236,10 @@ def test_pictures() -> None:
 @pytest.fixture
 def small_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     """One published name, quick to build."""
-    official = pytest.importorskip("emclick.networks.official")
-    spec = official.ModelSpec("mobilenet_v2", official.CorrectionSpec(8, 8))
-    monkeypatch.setattr(official, "OFFICIAL_SPECS", {"emc-hrnet18s": spec})
+    releases = pytest.importorskip("emclick.networks.releases")
+    spec = ModelSpec("mobilenet_v2", CorrectionSpec(8, 8))
+    small = SimpleNamespace(name="emc-hrnet18s", method="emc", spec=spec, short_side=384, zoom_in=False)
+    monkeypatch.setattr(releases, "all_releases", lambda: [small])
 
 
 @pytest.mark.usefixtures("small_zoo")
@@ -219,13 +250,19 @@ def test_random_weights_are_always_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_zoo")
+def test_a_name_without_a_release_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="emc-hrnet32"):
+        seeded_model_folder("emc-hrnet32", tmp_path)
+
+
+@pytest.mark.usefixtures("small_zoo")
 def test_models_are_found_or_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = prepare_model("emc-mobilenetv2", tmp_path / "a", graphs=True)
     assert (shipped.folder, shipped.seeded) == (find_folder("emc-mobilenetv2"), False)
     assert not (tmp_path / "a").exists()
     made = prepare_model("emc-hrnet18s", tmp_path / "b", graphs=False)
     assert (made.name, made.folder, made.seeded) == ("emc-hrnet18s", tmp_path / "b", True)
-    assert load(made.folder, runtime="torch").templates == 8
+    assert load(made.folder, runtime="torch").card.spec.min_cells == 8
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match="random ones need PyTorch"):
         prepare_model("emc-hrnet18s", tmp_path / "c", graphs=False)

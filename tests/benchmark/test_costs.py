@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from emclick.benchmark.costs import COSTS, Costs, costs_of, count_costs
+from emclick.benchmark.costs import COSTS, Costs, costs_of, count_costs, emc_costs
 from emclick.benchmark.floor import MatrixProducts, blas, matrix_side
 from emclick.errors import MissingExtraError
 from emclick.spec import CorrectionSpec, ModelSpec
+from emclick.zoo import find_folder
 
 # GMAC of a first click, its correction included, and of a correction: METHOD's table
 PUBLISHED = {
@@ -41,13 +43,37 @@ def test_the_table_is_the_published_one() -> None:
 def test_what_is_not_in_the_table_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     spec = ModelSpec("mobilenet_v2", CorrectionSpec())
-    assert costs_of(spec) == COSTS["mobilenet_v2", 64, 64]
+    assert emc_costs(spec) == COSTS["mobilenet_v2", 64, 64]
     ablated = replace(spec, correction=CorrectionSpec(correlation=False))
-    assert costs_of(ablated).correction_macs < costs_of(spec).correction_macs
+    assert emc_costs(ablated).correction_macs < emc_costs(spec).correction_macs
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert isinstance(costs_of(spec), Costs)
+    assert isinstance(emc_costs(spec), Costs)
     with pytest.raises(MissingExtraError, match=r"emclick\[torch\]"):
-        costs_of(ablated)
+        emc_costs(ablated)
+
+
+def test_a_model_folder_costs_what_its_networks_do() -> None:
+    assert costs_of(find_folder("emc-mobilenetv2")) == COSTS["mobilenet_v2", 64, 64]
+
+
+def test_another_method_is_counted_while_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = pytest.importorskip("toy_method")
+    toy.registered(monkeypatch)
+    folder = toy.toy_folder(tmp_path / "toy")
+    params = 3 * 8 + 8 + 9 * 9 * 8 + 8 + 8 + 1
+    # by hand; what the image alone asks for is done once, on a thread of its own
+    assert costs_of(folder) == Costs(params, params, toy.OPEN_MACS + toy.CLICK_MACS, toy.CLICK_MACS)
+    monkeypatch.setitem(sys.modules, "emclick.benchmark.counting", None)
+    with pytest.raises(MissingExtraError, match=r"emclick\[torch\]"):
+        costs_of(folder)
+
+
+def test_counting_leaves_attention_as_it_found_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, torch = pytest.importorskip("toy_method"), pytest.importorskip("torch")
+    toy.registered(monkeypatch)
+    before = (torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled())
+    costs_of(toy.toy_folder(tmp_path / "toy"))
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()) == before
 
 
 def test_matrices_have_as_many_multiply_adds() -> None:

@@ -40,8 +40,20 @@ class BrushSession:
         return FakePrediction(self.mask, 8.0 if self.clicks == 1 else 2.0)
 
 
+class Fine(BrushSession):
+    """Paints with a thinner brush than the image says."""
+
+    def __init__(self, image: NDArray[np.uint8], initial_mask: NDArray[np.bool_] | None) -> None:
+        super().__init__(image, initial_mask)
+        self.radius -= 1
+
+
 def load_brush() -> Callable[[NDArray[np.uint8], NDArray[np.bool_] | None], BrushSession]:
     return BrushSession
+
+
+def load_fine() -> Callable[..., Fine]:
+    return Fine
 
 
 def load_and_fail() -> Callable[[NDArray[np.uint8], NDArray[np.bool_] | None], BrushSession]:

@@ -242,8 +242,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(name=name, runtime=runtime, threads=threads, precision=precision)
         return fake_model(name)
 
-    def sessions_of(model: Any, short_side: int | None, flip: bool) -> Any:
-        seen.update(model=model.name, short_side=short_side, flip=flip)
+    def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None) -> Any:
+        seen.update(model=model.name, short_side=short_side, flip=flip, zoom_in=zoom_in)
         return BrushSession
 
     monkeypatch.setattr(benchmark, "load_model", load_model)
@@ -251,10 +251,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-def fake_model(name: str) -> Any:
+def fake_model(name: str, method: str = "emc") -> Any:
     return SimpleNamespace(
-        name=name, sha256="abc", short_side=256, runtime=SimpleNamespace(name="brush", threads=3)
-    )
+        name=name, sha256="abc", short_side=256, runtime=SimpleNamespace(name="brush", threads=3),
+        card=SimpleNamespace(method=method),
+    )  # fmt: skip
 
 
 def test_evaluate_by_name_writes_the_results_and_drops_the_journal(
@@ -266,7 +267,7 @@ def test_evaluate_by_name_writes_the_results_and_drops_the_journal(
     )
     assert (seen["name"], seen["runtime"], seen["threads"]) == ("some-model", "torch", 2)
     assert seen["precision"] == "bf16"
-    assert (seen["short_side"], seen["flip"]) == (None, False)
+    assert (seen["short_side"], seen["flip"], seen["zoom_in"]) == (None, False, None)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert json.loads(output.read_text(encoding="utf-8")) == json.loads(json.dumps(result.summary))
     for name, value in {"sha256": "abc", "threads": 3, "runtime": "brush", "short_side": 256}.items():
@@ -276,14 +277,22 @@ def test_evaluate_by_name_writes_the_results_and_drops_the_journal(
 
 def test_evaluate_takes_a_loaded_model(seen: dict[str, Any]) -> None:
     result = evaluate(fake_model("mine"), Squares(1), short_side=300, flip=True, progress=False)
-    assert seen == {"model": "mine", "short_side": 300, "flip": True}
+    assert seen == {"model": "mine", "short_side": 300, "flip": True, "zoom_in": None}
     assert (result.summary["short_side"], result.summary["flip"]) == (300, True)
 
 
-@pytest.mark.parametrize(("dataset", "short_side"), [("davis", 576), ("squares", 384)])
-def test_paper(seen: dict[str, Any], dataset: str, short_side: int) -> None:
-    evaluate(fake_model("m"), Squares(1, name=dataset), paper=True, progress=False)
-    assert (seen["short_side"], seen["flip"]) == (short_side, True)
+@pytest.mark.parametrize(
+    ("method", "dataset", "wanted"),
+    [
+        ("emc", "davis", (576, True, False)),
+        ("emc", "squares", (384, True, False)),
+        ("ritm", "davis", (600, True, True)),
+        ("focalclick", "squares", (256, False, True)),
+    ],
+)
+def test_paper(seen: dict[str, Any], method: str, dataset: str, wanted: tuple[int, bool, bool]) -> None:
+    evaluate(fake_model("m", method), Squares(1, name=dataset), paper=True, progress=False)
+    assert (seen["short_side"], seen["flip"], seen["zoom_in"]) == wanted
 
 
 @pytest.mark.usefixtures("seen")

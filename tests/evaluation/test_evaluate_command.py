@@ -48,11 +48,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load_model(name: str | None, runtime: str | None, threads: int | None, precision: str | None) -> Any:
         seen.update(name=name, runtime=runtime, threads=threads, precision=precision)
         return SimpleNamespace(
-            name="brush", sha256="f00", short_side=200, runtime=SimpleNamespace(name="none", threads=1)
-        )
+            name="brush", sha256="f00", short_side=200, runtime=SimpleNamespace(name="none", threads=1),
+            card=SimpleNamespace(method="emc"),
+        )  # fmt: skip
 
-    def sessions_of(model: Any, short_side: int | None, flip: bool) -> Any:
-        seen.update(short_side=short_side, flip=flip)
+    def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None) -> Any:
+        seen.update(short_side=short_side, flip=flip, zoom_in=zoom_in)
         return BrushSession
 
     monkeypatch.setattr(benchmark, "load_model", load_model)
@@ -64,7 +65,7 @@ def test_all_options(app: typer.Typer, root: Path, tmp_path: Path, seen: dict[st
     pytest.importorskip("matplotlib")
     output, curve = tmp_path / "r.json", tmp_path / "curve.png"
     options = ["--model", "m", "--runtime", "torch", "--threads", "2", "--limit", "2"]
-    options += ["--flip", "--short-side", "96", "--stop-at", "0.9", "--precision", "bf16"]
+    options += ["--flip", "--short-side", "96", "--stop-at", "0.9", "--precision", "bf16", "--zoom-in"]
     done = runner.invoke(
         app,
         ["--dataset", "folder", "--root", str(root), *options, "--output", str(output), "--plot", str(curve)],
@@ -78,6 +79,7 @@ def test_all_options(app: typer.Typer, root: Path, tmp_path: Path, seen: dict[st
         "precision": "bf16",
         "short_side": 96,
         "flip": True,
+        "zoom_in": True,
     }
     summary = json.loads(output.read_text(encoding="utf-8"))
     assert summary["n"] == 2
@@ -100,9 +102,10 @@ def test_defaults_and_paper(app: typer.Typer, root: Path, seen: dict[str, Any]) 
         "precision": None,
         "short_side": None,
         "flip": False,
+        "zoom_in": None,
     }
     runner.invoke(app, [*base, "--paper"], catch_exceptions=False)
-    assert (seen["short_side"], seen["flip"]) == (384, True)
+    assert (seen["short_side"], seen["flip"], seen["zoom_in"]) == (384, True, False)
 
 
 def test_a_wrong_plot_is_refused_before_the_work(app: typer.Typer, root: Path, seen: dict[str, Any]) -> None:

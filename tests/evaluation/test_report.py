@@ -35,7 +35,7 @@ def results(**changes: Any) -> dict[str, Any]:
 
 
 ROW = (
-    "| emc-x | grabcut | 50 | 384 | yes | onnx bf16 | 2.11 | 3.13 | - | 4 | 2 "
+    "| emc-x | grabcut | 50 | 384 | yes | no | onnx bf16 | 2.11 | 3.13 | - | 4 | 2 "
     "| 81.2 | 86.0 | 91.0 | 95.0 | 2.5 | 84 | - |\n"
 )
 
@@ -48,11 +48,11 @@ def save(path: Path, **changes: Any) -> None:
 def test_table() -> None:
     lines = report.table([results(), results(model="emc-y", flip=False)]).splitlines(keepends=True)
     assert lines[0].startswith(
-        "| model | dataset | n | frame | flip | runtime | NoC@85 | NoC@90 | NoC@95 | ≥20@90 | NoF@90 |"
+        "| model | dataset | n | frame | flip | zoom-in | runtime | NoC@85 | NoC@90 | NoC@95 | ≥20@90 | NoF@90 |"
     )
     assert lines[2] == ROW
     assert lines[3].startswith("| emc-y | grabcut | 50 | 384 | no |")
-    assert {line.count("|") for line in lines} == {19}
+    assert {line.count("|") for line in lines} == {20}
 
 
 @pytest.fixture
@@ -66,6 +66,14 @@ def document(tmp_path: Path) -> Path:
         "<!-- results:other.json res/a.json -->\n<!-- /results -->\nend\n".encode()
     )
     return path
+
+
+def test_tables_of_corrected_masks_tell_where_they_started() -> None:
+    started = results(start_iou=0.801, first_worse=0.02)
+    text = report.table([started, started])
+    assert "IoU at the start" in text.splitlines()[0]
+    assert text.splitlines()[2].endswith("| 80.1 | 2.0 |")
+    assert "IoU at the start" not in report.table([started, results()])
 
 
 def test_blocks_are_replaced_and_nothing_else(document: Path) -> None:

@@ -1,26 +1,28 @@
-"""Parameters and multiply-adds of the plain networks, as METHOD's table counts them."""
+"""Parameters and multiply-adds: of EMC's plain networks as METHOD's table counts them, of others as they run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from emclick.card import read_card
 from emclick.errors import MissingExtraError
 from emclick.spec import CorrectionSpec, ModelSpec
 
 FRAME_SIDE = 384
-"""Height and width of the frame that costs are counted at, and that `first` and `correction` are measured at."""
+"""Height and width of the picture that costs are counted on, and `first` and `correction` measured; EMC's frame."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a plain network (`EmcNetwork`) on a 384x384 frame, whatever a runtime does of it.
+    """Of EMC's plain network on a 384x384 frame; of another method's on a 384x384 picture, at its own frame.
 
     Attributes:
         params: parameters in all.
-        correction_params: those of the mask correction network.
-        first_macs: multiply-adds of a first click, its correction included.
-        correction_macs: multiply-adds of a correction.
+        correction_params: those that a later click runs; of EMC those of the mask correction network.
+        first_macs: multiply-adds of a first click, of EMC its correction included.
+        correction_macs: multiply-adds of a later click.
     """
 
     params: int
@@ -40,7 +42,29 @@ COSTS: Mapping[tuple[str, int, int], Costs] = {
 }
 
 
-def costs_of(spec: ModelSpec) -> Costs:
+def costs_of(folder: Path) -> Costs:
+    """Of the model in `folder`, whatever its method.
+
+    Raises:
+        MissingExtraError: they have to be counted, and PyTorch is not installed.
+        WeightsError, CheckpointError: the folder is no model's, or damaged.
+    """
+    card = read_card(folder)
+    if isinstance(card.spec, ModelSpec):
+        return emc_costs(card.spec)
+    try:
+        from emclick.benchmark.counting import count_clicks, count_parameters
+        from emclick.networks.checkpoint import load_model
+    except ImportError as error:
+        raise MissingExtraError(
+            f'counting the operations of {card.name} needs PyTorch: pip install "emclick[torch]"'
+        ) from error
+    network, card = load_model(folder)
+    params = count_parameters(network)
+    return Costs(params, params, *count_clicks(card, network, FRAME_SIDE))
+
+
+def emc_costs(spec: ModelSpec) -> Costs:
     """From the table, else counted.
 
     Raises:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emclick.benchmark.costs import Costs, costs_of
-from emclick.card import CARD_NAME, WEIGHTS_NAME, read_card
-from emclick.errors import MissingExtraError, WeightsError
+from emclick.card import CARD_NAME, WEIGHTS_NAME, Card, read_card
+from emclick.errors import MissingExtraError, UnknownNameError, WeightsError
 from emclick.graphs import has_graphs
-from emclick.zoo import find_folder
+from emclick.methods import METHODS
+from emclick.spec import ModelSpec
+from emclick.zoo import DEFAULT_MODEL, find_folder
 
 SEED = 0
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
@@ -26,7 +28,7 @@ class Subject:
         name: as asked for; of a folder, its last part.
         folder: where every runtime that was asked for finds what it needs, if it could be made.
         seeded: its weights are random.
-        costs: of its plain network.
+        costs: see `Costs`.
     """
 
     name: str
@@ -51,10 +53,10 @@ def prepare_model(name: str, target: Path, graphs: bool) -> Subject:
                 f'{name} has no weights here, and random ones need PyTorch: pip install "emclick[torch]"'
             ) from None
         folder, seeded = seeded_model_folder(name, target), True
-    card = read_card(folder)
+    graphs = graphs and "onnx" in METHODS[read_card(folder).method].runtimes
     if graphs and not has_graphs(folder) and all(map(importlib.util.find_spec, EXPORT_NEEDS)):
         folder = _with_graphs(folder, target)
-    return Subject(Path(name).name, folder, seeded, costs_of(card.spec))
+    return Subject(Path(name).name, folder, seeded, costs_of(folder))
 
 
 def seeded_model_folder(name: str, target: Path) -> Path:
@@ -63,21 +65,27 @@ def seeded_model_folder(name: str, target: Path) -> Path:
     Args:
         name: of the zoo.
         target: made if missing.
+
+    Raises:
+        UnknownNameError: nothing is known of it but its name.
     """
     import torch
 
-    from emclick.card import Card
-    from emclick.networks.checkpoint import save_model
-    from emclick.networks.model import EmcNetwork
-    from emclick.networks.official import OFFICIAL_SPECS
-    from emclick.spec import ModelSpec
-    from emclick.zoo import DEFAULT_MODEL
+    from emclick.networks.checkpoint import build_network, save_model
+    from emclick.networks.releases import all_releases
 
-    spec = {**OFFICIAL_SPECS, DEFAULT_MODEL: ModelSpec("mobilenet_v2")}[name]
+    about = {"weights": f"random, seed {SEED}: for measuring time alone"}
+    cards = {DEFAULT_MODEL: Card(DEFAULT_MODEL, ModelSpec("mobilenet_v2"), about=about)}
+    for each in all_releases():
+        cards[each.name] = Card(
+            each.name, each.spec, each.short_side, about=about, method=each.method, zoom_in=each.zoom_in
+        )
+    if name not in cards:
+        raise UnknownNameError("model to make with random weights", name, list(cards))
+    card = cards[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = EmcNetwork(spec)
-    card = Card(name, spec, about={"weights": f"random, seed {SEED}: for measuring time alone"})
+        network = build_network(card.method, card.spec)
     return save_model(target, network.state_dict(), card)
 
 

@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emclick.clicks import Click
+
 _TILE = 256
+
+POINTS = ((0.5, 0.5), (0.4, 0.62), (0.15, 0.8))
+"""(row, column) of three clicks, in shares of the sides; the first two are positive, the last negative."""
 
 
 def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -28,6 +33,11 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         rows = image[top : top + _TILE]
         cv2.add(rows, strip[: len(rows)], dst=rows)
     return image
+
+
+def frame_clicks(side: int) -> list[Click]:
+    """The clicks of `POINTS` on a picture of `side` x `side` px."""
+    return [Click(column * side, row * side, number < 2) for number, (row, column) in enumerate(POINTS)]
 
 
 def size_of(megapixels: float) -> tuple[int, int]:

@@ -6,7 +6,6 @@ the document and VIEW one of `VIEWS` ("stages" if left out). `emclick.evaluation
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import IO, Any
 
 from emclick.benchmark.run import FORMAT
 from emclick.benchmark.stages import CORRECTION, FIRST, STAGES
-from emclick.errors import DatasetError, OptionError, UnknownNameError
+from emclick.errors import OptionError, UnknownNameError
 from emclick.files import write_atomic
+from emclick.results import read_results_file
 
 Record = Mapping[str, Any]
 Results = Mapping[str, Any]
@@ -32,15 +32,7 @@ def read_bench(path: Path) -> Results:
     Raises:
         DatasetError: it is missing or not a results file of `emclick bench`.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"cannot read the results {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not a results file: {error}") from error
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
-        raise DatasetError(f"{path} is not a results file of `emclick bench`")
-    return results
+    return read_results_file(path, "bench", lambda each: each.get("format") == FORMAT)
 
 
 # --- cells ----------------------------------------------------------------------------------------------
@@ -142,6 +134,12 @@ def _markdown(columns: Mapping[str, object], cells: Sequence[Sequence[str]]) -> 
     return "".join("| " + " | ".join(line) + " |\n" for line in (heads, rules, *cells))
 
 
+def stolen_text(machine: Mapping[str, Any]) -> str:
+    """A clause on what the host of a virtual machine took meanwhile; empty if little or unknown."""
+    stolen = machine.get("stolen_percent") or 0
+    return f"; its host gave {stolen:.0f} % of the CPU time to others" if stolen >= 1 else ""
+
+
 def caption(results: Results) -> str:
     """What the numbers were measured on and how, one paragraph ending in a newline."""
     machine, settings = results["machine"], results["settings"]
@@ -149,16 +147,22 @@ def caption(results: Results) -> str:
     side = settings["side"]
     lines = [
         f"{machine['cpu']}, {machine['cores_used']} of {machine['usable_cpus']} usable CPUs; {machine['system']}, "
-        f"Python {machine['python']}, {_listed(machine['libraries'])}; {machine['date']}.",
+        f"Python {machine['python']}, {_listed(machine['libraries'])}; {machine['date']}{stolen_text(machine)}.",
         f"Medians of {settings['rounds']} interleaved rounds; first and correction on a {side}x{side} frame, clicks at "
         "the model's own; open: the image's part, done before the first click and not in first; peak memory of the "
         "process up to that stage.",
         f"Floor: float32 `numpy.matmul` of the plain network's multiply-adds, {machine['blas'] or 'BLAS unknown'}, "
         "same threads, same rounds.",
     ]
+    if others := sorted({each["model"] for each in results["records"] if _at_own_frame(each, side)}):
+        lines.append(f"First and correction at the model's own frame, whole clicks: {', '.join(others)}.")
     if seeded:
         lines.append(f"On random weights: {', '.join(seeded)}.")
     return "\n".join(lines) + "\n"
+
+
+def _at_own_frame(record: Record, side: int) -> bool:
+    return record["stage"] in (FIRST, CORRECTION) and record.get("short_side", side) != side
 
 
 def _listed(libraries: Mapping[str, str]) -> str:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import emclick
 from emclick.benchmark.costs import FRAME_SIDE
 from emclick.benchmark.floor import matrix_side
+from emclick.benchmark.machine import cpu_time, machine, stolen_percent
 from emclick.benchmark.models import Subject, prepare_model
 from emclick.benchmark.processes import Worker
 from emclick.benchmark.stages import FIRST, STAGES
-from emclick.cpus import cpu_name, usable_cpus
 from emclick.errors import EmclickError, OptionError, UnknownNameError, WorkerError
 from emclick.runtimes import RUNTIMES
 
 FORMAT = "emclick-bench-1"
 MODEL_JOB = "emclick.benchmark.stages:ModelClicks"
 FLOOR_JOB = "emclick.benchmark.floor:MatrixProducts"
-_LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 
 Record = dict[str, Any]
 Note = Callable[[str], None]
@@ -48,7 +44,7 @@ class Plan:
         rounds: times that every configuration has its turn.
         device: "cpu", or what the torch runtime takes, such as "cuda".
         pause_s: between two turns, so that the threads of one have stopped spinning when the next begins.
-        side: frame of `first` and `correction`, px.
+        side: picture of `first` and `correction`, px: the frame of EMC, which others resize to their own.
     """
 
     models: Sequence[str]
@@ -125,7 +121,7 @@ def bench(plan: Plan, note: Note, step: Step) -> dict[str, Any]:
     plan = plan.checked()
     notes: list[str] = []
     records: list[Record] = []
-    machine = _machine(plan)
+    on, began = machine(max(plan.threads)), cpu_time()
 
     def say(text: str) -> None:
         notes.append(text)
@@ -144,21 +140,20 @@ def bench(plan: Plan, note: Note, step: Step) -> dict[str, Any]:
             except EmclickError as error:
                 say(f"{name}: left out: {error}")
                 continue
-            records += _measure(plan, subject, machine, say, part)
+            records += _measure(plan, subject, on, say, part)
     step("done", 1)
     if not records:
         raise OptionError("nothing could be measured: " + "; ".join(notes))
     settings = {name: value for name, value in asdict(plan).items() if name != "models"}
-    return {"format": FORMAT, "machine": machine, "settings": settings, "records": records, "notes": notes}
+    on["stolen_percent"] = stolen_percent(began, cpu_time())
+    return {"format": FORMAT, "machine": on, "settings": settings, "records": records, "notes": notes}
 
 
-def _measure(
-    plan: Plan, subject: Subject, machine: dict[str, Any], say: Note, step: Step
-) -> Iterator[Record]:
+def _measure(plan: Plan, subject: Subject, on: dict[str, Any], say: Note, step: Step) -> Iterator[Record]:
     """Records of one model, stage by stage: memory grows from stage to stage, so that each has its own peak."""
     with ExitStack() as stack:
         step("starting", 0)
-        workers = _start(plan, subject, machine, say, stack)
+        workers = _start(plan, subject, on, say, stack)
         for number, stage in enumerate(plan.stages):
 
             def failed(who: Config | Floor, error: WorkerError, alive: bool, stage: str = stage) -> None:
@@ -178,7 +173,7 @@ def _measure(
 
 
 def _start(
-    plan: Plan, subject: Subject, machine: dict[str, Any], say: Note, stack: ExitStack
+    plan: Plan, subject: Subject, on: dict[str, Any], say: Note, stack: ExitStack
 ) -> dict[Config | Floor, Worker]:
     """A worker for each configuration that this machine can run, and the floors of those."""
     workers: dict[Config | Floor, Worker] = {}
@@ -198,7 +193,7 @@ def _start(
         floor = start(Floor(threads), FLOOR_JOB, {})
         if floor is None:
             continue
-        machine["blas"], taken = floor.about["blas"], floor.about["blas_threads"]
+        on["blas"], taken = floor.about["blas"], floor.about["blas_threads"]
         if taken not in (None, threads):
             say(f"{Floor(threads)}: the BLAS took {taken}")
     return workers
@@ -282,7 +277,7 @@ def _record(
         "samples": len(result.samples),
         "cores": _rounded(result.cpu_s / result.wall_s),
         "load_s": _rounded(about["load_s"]),
-        "short_side": about["short_side"] if STAGES[stage].megapixels else plan.side,
+        "short_side": about["short_side"] if STAGES[stage].megapixels else about.get("stage_side", plan.side),
         "seeded": subject.seeded,
     }
     return record | {name: _rounded(np.median(values)) for name, values in times.items() if name != "ms"}
@@ -293,31 +288,9 @@ def _rounded(value: Any) -> float | None:
 
 
 def _macs(subject: Subject, stage: str) -> int:
-    """Multiply-adds of the plain network at 384x384; a later click runs a correction."""
+    """Multiply-adds of a first or a later click, see `Costs`."""
     return subject.costs.first_macs if stage == FIRST else subject.costs.correction_macs
 
 
 def _threads(count: int) -> str:
     return f"{count} thread" if count == 1 else f"{count} threads"
-
-
-def _machine(plan: Plan) -> dict[str, Any]:
-    """What it ran on. `cores_used` is the largest number of threads; each record counts its own `cores`."""
-    return {
-        "cpu": cpu_name(),
-        "usable_cpus": usable_cpus(),
-        "cores_used": min(max(plan.threads), usable_cpus()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "emclick": emclick.__version__,
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
-        "blas": None,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

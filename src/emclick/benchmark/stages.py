@@ -42,7 +42,7 @@ class ModelClicks:
 
     Args:
         folder: model folder, or name of the zoo.
-        side: frame of `first` and `correction`, px.
+        side: picture of `first` and `correction`, px: the frame of EMC, which others resize to their own.
         runtime, threads, precision, device: see `emclick.load`.
     """
 
@@ -53,7 +53,15 @@ class ModelClicks:
         from emclick.zoo import load
 
         self.model = load(folder, runtime=runtime, threads=threads, precision=precision, device=device)
-        self.about = {"load_s": time.perf_counter() - began, "short_side": self.model.short_side}
+        from emclick.runtimes.base import EmcRuntime
+
+        short_side = self.model.short_side
+        self.two_calls = isinstance(self.model.runtime, EmcRuntime)
+        self.about = {
+            "load_s": time.perf_counter() - began,
+            "short_side": short_side,
+            "stage_side": side if self.two_calls else short_side,
+        }
         self.side = side
         import cv2
 
@@ -64,23 +72,26 @@ class ModelClicks:
         megapixels = STAGES[stage].megapixels
         if megapixels is not None:
             return _clicks(self.model, megapixels)
-        return {FIRST: _first, CORRECTION: _correction}[stage](self.model, self.side)
+        emc, loop = {FIRST: (_first, _loop_first), CORRECTION: (_correction, _loop_correction)}[stage]
+        return (emc if self.two_calls else loop)(self.model, self.side)
 
 
 class FrameClicks:
-    """One frame of a picture and what a method would make of clicks on it, without a session."""
+    """One frame of a picture and what EMC would make of clicks on it, without a session."""
 
     def __init__(self, model: Model, side: int) -> None:
         import numpy as np
 
-        from emclick.benchmark.picture import photograph
+        from emclick.benchmark.picture import POINTS, photograph
         from emclick.clicks import ClickMaps
+        from emclick.runtimes.base import EmcRuntime
 
+        assert isinstance(model.runtime, EmcRuntime)
         self.runtime = model.runtime
         planes = photograph(side, side).transpose(2, 0, 1)[None].astype(np.float32)
         self.frames = np.ascontiguousarray(planes / np.float32(255))
         self.none = ClickMaps((side, side))
-        self.points = np.array([[0.5, 0.5], [0.4, 0.62], [0.15, 0.8]], np.float32) * side  # (row, column)
+        self.points = np.array(POINTS, np.float32) * side
 
     def first(self, image: Any) -> tuple[Any, Any]:
         """Features and coarse logits of the first point."""
@@ -137,6 +148,47 @@ def _correction(model: Model, side: int) -> Run:
         chosen = [0, next(second)]
         began = time.perf_counter()
         frame.correct(image, features, before, chosen, logits)
+        return {"ms": _ms(began)}
+
+    return run
+
+
+class LoopClicks:
+    """One picture and a method's own loop over it, without a session, at the model's own frame."""
+
+    def __init__(self, model: Model, side: int) -> None:
+        from emclick.benchmark.picture import frame_clicks, photograph
+        from emclick.methods.base import Options
+
+        self.method = model.method(Options(model.short_side, zoom_in=model.zoom_in))
+        self.image = photograph(side, side)
+        self.clicks = frame_clicks(side)
+
+
+def _loop_first(model: Model, side: int) -> Run:
+    """From an opened image to the state after its first click; the opening apart, as `open_ms`."""
+    loop = LoopClicks(model, side)
+
+    def run() -> Mapping[str, float]:
+        began = time.perf_counter()
+        start = loop.method.start(loop.method.open(loop.image))
+        opened = time.perf_counter()
+        loop.method.step(start, loop.clicks[0])
+        return {"ms": _ms(opened), "open_ms": (opened - began) * 1000}
+
+    return run
+
+
+def _loop_correction(model: Model, side: int) -> Run:
+    """From the state after one click to the state after the second, a positive and a negative one in turn."""
+    loop = LoopClicks(model, side)
+    state, _ = loop.method.step(loop.method.start(loop.method.open(loop.image)), loop.clicks[0])
+    second = itertools.cycle(loop.clicks[1:])
+
+    def run() -> Mapping[str, float]:
+        click = next(second)
+        began = time.perf_counter()
+        loop.method.step(state, click)
         return {"ms": _ms(began)}
 
     return run

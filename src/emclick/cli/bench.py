@@ -56,6 +56,18 @@ def bench_command(
     plot: Annotated[
         Path | None, typer.Option(help="Also write a plot (.png, .svg, .pdf).", metavar="FILE")
     ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure the training loop of this recipe instead: images per second, by stage.",
+            metavar="RECIPE.toml",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="With --train: steps to measure.", metavar="N")] = 20,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="With --train: where a source's data is, as for train.", metavar="NAME=DIR"),
+    ] = None,
 ) -> None:
     """Measure what clicks cost on this machine.
 
@@ -68,9 +80,28 @@ def bench_command(
     turns, so that they meet the same machine. What cannot run here is left out with a line that says why. Models
     without weights run on random ones, which PyTorch makes. Keep the machine quiet meanwhile.
 
+    With --train, threads (one number) and device apply, precision is the recipe's, and the rest of the options is
+    not used. The networks start fresh, and nothing is kept.
+
     Example: emclick bench --models emc-mobilenetv2 --threads 1,2 --output bench.json --markdown bench.md
+
+    Example: emclick bench --train RECIPE.toml --root shards=DIR --output training.json
     """
     from emclick.files import require_folder
+
+    if train is not None:
+        others = {
+            "models": models,
+            "runtimes": runtimes,
+            "stages": stages,
+            "markdown": markdown,
+            "plot": plot,
+        }
+        for name, given in others.items():
+            if given is not None:
+                raise typer.BadParameter(f"--{name} does not go with --train")
+        _bench_training(train, root or [], steps, device, _whole_numbers(threads), output)
+        return
 
     for path in (output, markdown):
         if path is not None:
@@ -96,6 +127,40 @@ def bench_command(
     )
     results = _run(plan.checked())
     _write(results, output, markdown, plot)
+
+
+def _bench_training(
+    recipe: Path, roots: list[str], steps: int, device: str, threads: list[int], output: Path
+) -> None:
+    from emclick.cli.extras import need_torch
+    from emclick.files import require_folder, write_text
+
+    require_folder(output)
+    need_torch("bench --train")
+    import json
+
+    import torch
+    from rich.progress import Progress
+
+    from emclick.benchmark.training import STAGES, WARM_UP, bench_training
+    from emclick.errors import OptionError
+    from emclick.training.recipe import override, read_recipe
+
+    if len(threads) > 1 or min(threads, default=1) < 1:
+        raise OptionError("with --train give one number of threads, at least 1")
+    chosen = override(read_recipe(recipe), roots=roots)
+    if threads:
+        torch.set_num_threads(threads[0])
+    with Progress(transient=True) as progress:
+        task = progress.add_task("training", total=WARM_UP + steps)
+        results = bench_training(
+            chosen, steps=steps, device=device, step=lambda done: progress.update(task, completed=done)
+        )
+    write_text(output, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    typer.echo(f"wrote {output}")
+    middle = results["median_ms"]
+    parts = ", ".join(f"{stage} {middle[stage]:.0f}" for stage in STAGES)
+    typer.echo(f"{results['images_per_s']:.2f} images/s; median step {middle['step']:.0f} ms ({parts})")
 
 
 def _installed() -> list[str]:

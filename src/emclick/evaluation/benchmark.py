@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import emclick
 from emclick.cpus import usable_cpus
+from emclick.data.damage import DamagedSource
 from emclick.data.sample import Source
 from emclick.data.sources import open_source
 from emclick.errors import OptionError
@@ -24,13 +25,11 @@ from emclick.evaluation.journal import remove_journal
 from emclick.evaluation.noc import MAX_CLICKS
 from emclick.evaluation.runner import Evaluation, MakeSession, Rules, SessionLike, run_benchmark
 from emclick.files import write_text
-
-PAPER_SHORT_SIDE = {"davis": 576}
-PAPER_SHORT_SIDE_ELSEWHERE = 384
+from emclick.methods import METHODS
 
 
 @dataclass(frozen=True)
-class _LoadModel:
+class LoadModel:
     """Loads a model and makes its sessions; picklable."""
 
     model: str | os.PathLike[str] | None
@@ -39,10 +38,11 @@ class _LoadModel:
     precision: str | None
     short_side: int | None
     flip: bool
+    zoom_in: bool | None
 
     def __call__(self) -> MakeSession:
         loaded = load_model(self.model, self.runtime, self.threads, self.precision)
-        return sessions_of(loaded, self.short_side, self.flip)
+        return sessions_of(loaded, self.short_side, self.flip, self.zoom_in)
 
 
 def load_model(
@@ -57,14 +57,31 @@ def load_model(
     return emclick.load(**given) if model is None else emclick.load(os.fspath(model), **given)
 
 
-def sessions_of(model: Any, short_side: int | None, flip: bool) -> MakeSession:
+def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None = None) -> MakeSession:
     """A maker of `emclick.Session`s for a loaded model."""
     from emclick.session import Session
 
     def make_session(image: NDArray[np.uint8], initial_mask: NDArray[np.bool_] | None) -> SessionLike:
-        return Session(model, image, short_side=short_side, flip=flip, initial_mask=initial_mask)
+        return Session(
+            model, image, short_side=short_side, flip=flip, initial_mask=initial_mask, zoom_in=zoom_in
+        )
 
     return make_session
+
+
+def made_by_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None) -> dict[str, Any]:
+    """What made an evaluation, for its summary and its journal: a loaded model and how its sessions work."""
+    return {
+        "model": model.name,
+        "sha256": getattr(model, "sha256", None),
+        "runtime": model.runtime.name,
+        "precision": getattr(model.runtime, "precision", "fp32"),
+        "threads": model.runtime.threads,
+        "short_side": model.short_side if short_side is None else short_side,
+        "flip": flip,
+        "zoom_in": getattr(model, "zoom_in", False) if zoom_in is None else zoom_in,
+        "version": emclick.__version__,
+    }
 
 
 def threads_per_worker(workers: int, threads: int | None) -> int | None:
@@ -82,6 +99,7 @@ def evaluate(
     limit: int | None = None,
     flip: bool = False,
     short_side: int | None = None,
+    zoom_in: bool | None = None,
     paper: bool = False,
     stop_at: float | None = None,
     workers: int = 1,
@@ -90,6 +108,7 @@ def evaluate(
     progress: bool = True,
     max_clicks: int = MAX_CLICKS,
     use_initial_masks: bool = True,
+    damage: int | None = None,
     runtime: str | None = None,
     threads: int | None = None,
     precision: str | None = None,
@@ -103,7 +122,9 @@ def evaluate(
         limit: the first so many objects only.
         flip: flip test-time augmentation.
         short_side: the frame's shorter side; None is the model's own.
-        paper: the published protocol, a short side of 384 (DAVIS 576) and flip.
+        zoom_in: look at the object once there is a mask; None is the model's own.
+        paper: the published protocol of the model's method; EMC's is a short side of 384 (DAVIS 576), flip, no
+            zoom-in.
         stop_at: stop an object once its IoU reaches this; NoC above it is then not measured, and mIoU@k takes
             the object's last IoU. None makes all clicks.
         workers: processes, each with its share of the CPU threads. More than one wants `model` by name.
@@ -112,6 +133,8 @@ def evaluate(
         progress: show a progress line on a terminal.
         max_clicks: the most clicks per object.
         use_initial_masks: start from the dataset's initial masks, where it has them.
+        damage: start every object from its truth, damaged to an IoU of 0.75 to 0.85 by faults that this seed
+            decides on (`emclick.data.damage`).
         runtime: runtime of a model given by name.
         threads: CPU threads of a model given by name; with workers, of all together.
         precision: of a model given by name, see `emclick.load`.
@@ -122,8 +145,8 @@ def evaluate(
         OptionError: options that exclude each other, or a journal of another run.
         WriteError: the journal or the results cannot be written.
     """
-    if paper and short_side is not None:
-        raise OptionError("the paper's protocol sets the short side itself; give one of the two")
+    if paper and (short_side is not None or zoom_in):
+        raise OptionError("the paper's protocol sets the short side and zoom-in itself; give one of the two")
     if isinstance(dataset, str):
         if root is None:
             raise OptionError(f"the dataset {dataset!r} needs its root folder")
@@ -132,9 +155,10 @@ def evaluate(
         source = dataset
     else:
         raise OptionError(f"a dataset is a name or an opened source, not {type(dataset).__name__}")
-    if paper:
-        published = dataset if isinstance(dataset, str) else source.name
-        short_side, flip = PAPER_SHORT_SIDE.get(published, PAPER_SHORT_SIDE_ELSEWHERE), True
+    if damage is not None:
+        if not use_initial_masks or damage < 0:
+            raise OptionError("damage makes initial masks, from a seed of 0 or more; start from them")
+        source = DamagedSource(source, damage)
 
     by_name = model is None or isinstance(model, str | os.PathLike)
     if not by_name and any(each is not None for each in (runtime, threads, precision)):
@@ -145,23 +169,18 @@ def evaluate(
         raise OptionError("several workers load the model themselves; give the model by name or folder")
     share = threads_per_worker(workers, threads)
     loaded: Any = load_model(model, runtime, share, precision) if by_name else model
+    if paper:
+        published = METHODS[loaded.card.method].protocol
+        protocol = published.get(dataset if isinstance(dataset, str) else source.name, published[""])
+        short_side, flip, zoom_in = protocol.short_side, protocol.flip, protocol.zoom_in
     if workers == 1:
         # The model at hand serves; several processes each load their own.
         def load() -> MakeSession:
-            return sessions_of(loaded, short_side, flip)
+            return sessions_of(loaded, short_side, flip, zoom_in)
     else:
-        load = _LoadModel(model, runtime, share, precision, short_side, flip)
+        load = LoadModel(model, runtime, share, precision, short_side, flip, zoom_in)
 
-    made_by = {
-        "model": loaded.name,
-        "sha256": getattr(loaded, "sha256", None),
-        "runtime": loaded.runtime.name,
-        "precision": getattr(loaded.runtime, "precision", "fp32"),
-        "threads": loaded.runtime.threads,
-        "short_side": loaded.short_side if short_side is None else short_side,
-        "flip": flip,
-        "version": emclick.__version__,
-    }
+    made_by = made_by_of(loaded, short_side, flip, zoom_in) | {"damage": damage}
     target = None if output is None else Path(output)
     journal = Path(resume) if resume is not None else target and journal_path(target)
     result = run_benchmark(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from emclick.errors import OptionError, WriteError
 
@@ -22,12 +22,14 @@ class Record(TypedDict):
     clicks: [x, y, positive] in the order made.
     iou: IoU after each click; longer than `clicks` where no wrong pixel was left to click on.
     ms: milliseconds of each click.
+    start_iou: IoU of the initial mask, where there was one.
     """
 
     id: str
     clicks: list[tuple[int, int, bool]]
     iou: list[float]
     ms: list[float]
+    start_iou: NotRequired[float]
 
 
 class Line(TypedDict):

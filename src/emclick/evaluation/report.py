@@ -10,7 +10,6 @@ results files or patterns (`results/*.json`), relative to the document, separate
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import IO, Any
 from emclick.benchmark.report import fill_bench
 from emclick.errors import DatasetError, EmclickError, MissingExtraError, OptionError, UnknownNameError
 from emclick.files import require_folder, write_atomic, write_text
+from emclick.results import read_results_file
 
 Results = Mapping[str, Any]
 
@@ -36,15 +36,7 @@ def read_results(path: Path) -> Results:
     Raises:
         DatasetError: it is missing or not a results file.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"cannot read the results {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not a results file: {error}") from error
-    if not isinstance(results, dict) or not {"n", "noc", "miou_at"} <= set(results):
-        raise DatasetError(f"{path} is not a results file of `emclick evaluate`")
-    return results
+    return read_results_file(path, "evaluate", lambda each: {"n", "noc", "miou_at"} <= set(each))
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -65,6 +57,7 @@ COLUMNS: Mapping[str, Callable[[Results], str]] = {
     "n": lambda r: str(r["n"]),
     "frame": lambda r: str(r.get("short_side", "-")),
     "flip": lambda r: "yes" if r.get("flip") else "no",
+    "zoom-in": lambda r: "yes" if r.get("zoom_in") else "no",
     "runtime": lambda r: f"{r.get('runtime', '-')} {r.get('precision', 'fp32')}",
     "NoC@85": lambda r: _number(r["noc"]["85"]),
     "NoC@90": lambda r: _number(r["noc"]["90"]),
@@ -80,7 +73,19 @@ COLUMNS: Mapping[str, Callable[[Results], str]] = {
     "later ms": lambda r: _number(r["later_ms"], 0),
 }
 
+START_COLUMNS: Mapping[str, Callable[[Results], str]] = {
+    "IoU at the start": lambda r: _percent(r.get("start_iou")),
+    "first clicks that lowered it %": lambda r: _percent(r.get("first_worse")),
+}
+"""Beside the others, where all objects started from a mask."""
+
 _LEFT = ("model", "dataset")
+
+
+def columns_for(results: Sequence[Results]) -> Mapping[str, Callable[[Results], str]]:
+    """The columns of a table of these results."""
+    started = all(each.get("start_iou") is not None for each in results)
+    return {**COLUMNS, **START_COLUMNS} if results and started else COLUMNS
 
 
 def rows(results: Sequence[Results]) -> list[list[str]]:
@@ -90,7 +95,9 @@ def rows(results: Sequence[Results]) -> list[list[str]]:
 
 def table(results: Sequence[Results]) -> str:
     """A markdown table, one row per results file, ending in a newline."""
-    lines = [list(COLUMNS), [":--" if name in _LEFT else "--:" for name in COLUMNS], *rows(results)]
+    columns = columns_for(results)
+    cells = [[cell(each) for cell in columns.values()] for each in results]
+    lines = [list(columns), [":--" if name in _LEFT else "--:" for name in columns], *cells]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -194,9 +201,9 @@ def check_plot_format(path: Path) -> None:
 
 
 def _label(results: Results) -> str:
-    flip = ", flip" if results.get("flip") else ""
+    how = "".join(f", {name}" for name, key in (("zoom-in", "zoom_in"), ("flip", "flip")) if results.get(key))
     model, dataset, frame = (results.get(name, "?") for name in ("model", "dataset", "short_side"))
-    return f"{model} on {dataset} ({frame}{flip})"
+    return f"{model} on {dataset} ({frame}{how})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,7 +57,9 @@ class Evaluation(NamedTuple):
 
     `summary` holds `n` (objects), `noc`, `nof`, `at_limit` (keyed "80", "85", "90", "95"; None for one above
     `stop_at`, which was not measured), `miou_at` (keyed "1" to "20"), `worse_clicks` (share of all
-    clicks made that lowered the IoU by more than 1 point), `first_ms` and `later_ms` (medians per click,
+    clicks made that lowered the IoU by more than 1 point), `start_iou` and `first_worse` (mean IoU of the
+    initial masks, and share of objects whose first click lowered it; None without), `first_ms` and
+    `later_ms` (medians per click,
     None if there was none), `wall_s`, `images`, `images_per_s`, what made it, and `records`.
     """
 
@@ -111,6 +113,28 @@ def record_id(sample: Sample, obj: SampleObject) -> str:
     return f"{sample.key}#{obj.id}"
 
 
+def record_object(make_session: MakeSession, sample: Sample, obj: SampleObject, rules: Rules) -> Record:
+    """The record of one object.
+
+    Raises:
+        DatasetError: it is empty or could not be segmented; the message names it.
+    """
+    name = record_id(sample, obj)
+    truth = sample.target(obj)
+    if not (truth == 1).any():
+        raise DatasetError(f"{name} has no pixels")
+    initial = obj.initial_mask if rules.initial_masks else None
+    try:
+        session = make_session(sample.image, initial)
+        clicks, curve, ms = evaluate_object(session, truth, rules, initial)
+    except EmclickError as error:
+        raise DatasetError(f"cannot evaluate {name}: {error}") from error
+    record = Record(id=name, clicks=clicks, iou=curve, ms=ms)
+    if initial is not None:
+        record["start_iou"] = metrics.iou(truth, initial)
+    return record
+
+
 def evaluate_sample(
     make_session: MakeSession,
     sample: Sample,
@@ -125,47 +149,38 @@ def evaluate_sample(
     """
     todo = [obj for obj in sample.objects if record_id(sample, obj) not in done]
     for obj in todo[:at_most]:
-        name = record_id(sample, obj)
-        truth = sample.target(obj)
-        if not (truth == 1).any():
-            raise DatasetError(f"{name} has no pixels")
-        initial = obj.initial_mask if rules.initial_masks else None
-        try:
-            session = make_session(sample.image, initial)
-            clicks, curve, ms = evaluate_object(session, truth, rules, initial)
-        except EmclickError as error:
-            raise DatasetError(f"cannot evaluate {name}: {error}") from error
-        yield Record(id=name, clicks=clicks, iou=curve, ms=ms)
+        yield record_object(make_session, sample, obj, rules)
 
 
 # --- a dataset ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Sample `index`, without the objects `done`, at most so many of the others."""
+class Task:
+    """Sample `index`, without the records `done` (their ids), at most so many of the others."""
 
     index: int
     done: tuple[str, ...]
     at_most: int | None
 
 
+Run = Callable[[Task], tuple[int, Iterable[Record]]]
+"""Evaluates a sample: how many records it has in all, and those asked for, in order."""
+
+
 @dataclass(frozen=True)
 class _Setup:
-    """What a process needs; calling it gives the function that evaluates a sample.
-
-    That function returns how many objects the sample has and the records of those asked for.
-    """
+    """What a process needs to evaluate one model."""
 
     load: Callable[[], MakeSession]
     source: Source
     rules: Rules
     lazily: bool
 
-    def __call__(self) -> Callable[[_Task], tuple[int, Iterable[Record]]]:
+    def __call__(self) -> Run:
         make_session = self.load()
 
-        def run(task: _Task) -> tuple[int, Iterable[Record]]:
+        def run(task: Task) -> tuple[int, Iterable[Record]]:
             sample = self.source[task.index]
             records = evaluate_sample(make_session, sample, self.rules, task.done, task.at_most)
             return len(sample.objects), records if self.lazily else list(records)
@@ -202,29 +217,67 @@ def run_benchmark(
         OptionError: `workers` or `limit` below 1, or the journal is another run's.
         WriteError: the journal cannot be written.
     """
+    settings = {**made_by, "dataset": source.name, **asdict(rules)}
+    setup = _Setup(load, source, rules, lazily=workers == 1)
+    records, images, spent = collect(
+        setup, source, settings, limit=limit, workers=workers, journal=journal, progress=progress
+    )
+    speed = {"wall_s": spent, "images": images, "images_per_s": round(images / max(spent, 1e-3), 4)}
+    summary = {**summarise(records, rules), **speed, **settings, "workers": workers, "records": records}
+    return Evaluation(records, summary)
+
+
+def collect(
+    setup: Callable[[], Run],
+    source: Source,
+    settings: Mapping[str, Any],
+    *,
+    limit: int | None,
+    workers: int,
+    journal: Path | None,
+    progress: bool,
+    per_object: int = 1,
+    group: Callable[[Record], str] = lambda record: "",
+) -> tuple[list[Record], int, float]:
+    """The records of a dataset, in its order whatever the number of processes, kept in a journal meanwhile.
+
+    Args:
+        setup: called once per process; picklable if `workers` > 1.
+        source: the dataset, for its keys.
+        settings: header of the journal.
+        limit, workers, journal, progress: as for `run_benchmark`.
+        per_object: records that each object has, one after the other.
+        group: the progress line shows one NoC@90 for each of its values.
+
+    Returns:
+        Records, samples they came from, and wall seconds, those before an interruption included.
+
+    Raises:
+        as `run_benchmark`.
+    """
     if workers < 1 or (limit is not None and limit < 1):
         raise OptionError(f"workers and limit must be at least 1, not {workers} and {limit}")
-    settings = {**made_by, "dataset": source.name, **asdict(rules)}
     records: list[Record] = []
     images = 0
-    with Journal(journal, {**settings, "samples": len(source)}) as kept, _progress(progress) as show:
+    total = len(source) if limit is None else min(limit, len(source))
+    most = None if limit is None else limit * per_object
+    with Journal(journal, {**settings, "samples": len(source)}) as kept, _progress(progress, group) as show:
         known = kept.by_sample()
         start, before = time.perf_counter(), kept.wall_s
 
         def wall_s() -> float:
             return round(before + time.perf_counter() - start, 3)
 
-        def tasks() -> Iterator[_Task]:
+        def tasks() -> Iterator[Task]:
             for index, key in enumerate(source.keys):
                 finished, complete = known.get(key, ([], False))
                 if not complete:
-                    room = None if limit is None else max(limit - len(records) - len(finished), 0)
-                    yield _Task(index, tuple(record["id"] for record in finished), room)
+                    room = None if most is None else max(most - len(records) - len(finished), 0)
+                    yield Task(index, tuple(record["id"] for record in finished), room)
 
-        setup = _Setup(load, source, rules, lazily=workers == 1)
         results = map(setup(), tasks()) if workers == 1 else ordered_map(setup, tasks(), workers)
         for key in source.keys:
-            if limit is not None and len(records) >= limit:
+            if most is not None and len(records) >= most:
                 break
             finished, complete = known.get(key, ([], False))
             # Drawn before the finished ones are counted: `tasks` counts them itself.
@@ -234,21 +287,20 @@ def run_benchmark(
                 kept.append(Line(sample=key, of=of, wall_s=wall_s(), record=record))
                 records.append(record)
             images += 1
-            show(images, len(source) if limit is None else min(limit, len(source)), records)
+            show(images, total, records)
         if isinstance(results, Generator):
             results.close()  # ends the processes
         spent = wall_s()
-    records = records[:limit]
+    records = records[:most]
     if not records:
         raise DatasetError(f"{source.name} holds no objects to evaluate")
-    speed = {"wall_s": spent, "images": images, "images_per_s": round(images / max(spent, 1e-3), 4)}
-    summary = {**summarise(records, rules), **speed, **settings, "workers": workers, "records": records}
-    return Evaluation(records, summary)
+    return records, images, spent
 
 
 def summarise(records: Sequence[Record], rules: Rules) -> dict[str, Any]:
     """The figures of `Evaluation.summary`, from `n` to `later_ms`."""
     curves = [record["iou"] for record in records]
+    starts = [(record["start_iou"], record["iou"][0]) for record in records if "start_iou" in record]
     first_ms = [record["ms"][0] for record in records if record["ms"]]
     later_ms = [ms for record in records for ms in record["ms"][1:]]
 
@@ -270,13 +322,17 @@ def summarise(records: Sequence[Record], rules: Rules) -> dict[str, Any]:
             for k, value in enumerate(metrics.mean_iou(curves, rules.max_clicks), start=1)
         },
         "worse_clicks": metrics.worse_clicks([record["iou"][: len(record["clicks"])] for record in records]),
+        "start_iou": float(np.mean([before for before, _ in starts])) if starts else None,
+        "first_worse": float(np.mean([after < before for before, after in starts])) if starts else None,
         "first_ms": float(np.median(first_ms)) if first_ms else None,
         "later_ms": float(np.median(later_ms)) if later_ms else None,
     }
 
 
 @contextlib.contextmanager
-def _progress(wanted: bool) -> Iterator[Callable[[int, int, Sequence[Record]], None]]:
+def _progress(
+    wanted: bool, group: Callable[[Record], str]
+) -> Iterator[Callable[[int, int, Sequence[Record]], None]]:
     """A function of (images done, images in all, records) that shows how far the run is."""
     if not wanted:
         yield lambda images, of, records: None
@@ -293,11 +349,13 @@ def _progress(wanted: bool) -> Iterator[Callable[[int, int, Sequence[Record]], N
     )
     with rich_progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
-        clicks: list[int] = []
+        clicks: dict[str, list[int]] = {}
 
         def show(images: int, of: int, records: Sequence[Record]) -> None:
-            clicks.extend(metrics.clicks_needed(record["iou"], 0.9) for record in records[len(clicks) :])
-            text = f"NoC@90 {np.mean(clicks):.2f}" if clicks else "no object yet"
+            for record in records[sum(map(len, clicks.values())) :]:
+                clicks.setdefault(group(record), []).append(metrics.clicks_needed(record["iou"], 0.9))
+            means = [f"{name} {np.mean(each):.2f}".strip() for name, each in clicks.items()]
+            text = f"NoC@90 {', '.join(means)}" if means else "no object yet"
             bar.update(task, completed=images, total=of, description=text)
 
         yield show
