@@ -1,10 +1,10 @@
 """Put a trained model into the package, with its results on the card.
 
-    python tools/ship.py runs/emc-mobilenetv2/model results/*.json --short-side 384
+    python tools/ship.py runs/emc-mobilenetv2/model results/*.json --short-side 384 --zoom-in
 
-The results must be of these very weights (same SHA-256); the card's frame is set to `--short-side`. Run it once
-without results files to ship, evaluate the shipped model, then again with them to fill in the card. The ONNX graphs
-are made anew and checked unless those there are of the same weights.
+The results must be of these very weights (same SHA-256); the card's frame and zoom-in are set to the options'. Run it
+once without results files to ship, evaluate the shipped model, then again with them to fill in the card. The ONNX
+graphs are made anew and checked unless those there are of the same weights.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from emclick.graphs import read_graphs
 from emclick.networks.export import export_model
 from emclick.zoo import SHIPPED
 
-KEPT = ("n", "noc", "nof", "at_limit", "worse_clicks", "short_side", "flip")
+KEPT = ("n", "noc", "nof", "at_limit", "worse_clicks", "short_side", "flip", "zoom_in")
 MIOU_AT = ("1", "3", "5", "10")
 
 
@@ -53,12 +53,14 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="model folder of the run")
     parser.add_argument("results", type=Path, nargs="*", help="results files of these weights")
     parser.add_argument("--short-side", type=int, required=True, help="frame the card names, px")
+    parser.add_argument("--zoom-in", action="store_true", help="the model is meant for zoom-in")
     arguments = parser.parse_args()
     card: Card = read_card(arguments.model)
     data = verify_weights(arguments.model, card)
     card = dataclasses.replace(
-        card, short_side=arguments.short_side, metrics=metrics(arguments.results, card.sha256)
-    )
+        card, short_side=arguments.short_side, zoom_in=arguments.zoom_in,
+        metrics=metrics(arguments.results, card.sha256),
+    )  # fmt: skip
     target = make_folder(SHIPPED / card.name)
     write_bytes(target / WEIGHTS_NAME, data)
     write_text(target / CARD_NAME, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
