@@ -56,7 +56,13 @@ export async function request(method, path, options = {}) {
 export async function call(method, path, options) {
   const response = await request(method, path, options);
   if (response.status === 204 || response.status === 202) return null;
-  return response.json();
+  try {
+    return await response.json();
+  } catch (error) {
+    if (options?.signal?.aborted) throw error;
+    // The server went away while it answered: what it did with the change is not known, so the change is kept.
+    throw new Unreachable(`answer cut off: ${error}`);
+  }
 }
 
 /** A queued change, with its key and the object's last seen sequence number.
