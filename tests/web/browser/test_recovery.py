@@ -47,7 +47,9 @@ def served(photographs: Path) -> Iterator[Mortal]:
 def server_is_away(complaint: str) -> bool:
     """What the browser itself says of requests that nobody answers."""
     return (
-        re.search(r"net::ERR_(CONNECTION|CONTENT_LENGTH|EMPTY|SOCKET|FAILED|INCOMPLETE|NETWORK|ABORTED)", complaint)
+        re.search(
+            r"net::ERR_(CONNECTION|CONTENT_LENGTH|EMPTY|SOCKET|FAILED|INCOMPLETE|NETWORK|ABORTED)", complaint
+        )
         is not None
     )
 
