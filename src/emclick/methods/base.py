@@ -175,5 +175,5 @@ class Method(ABC, Generic[Opened, State]):
     def compact(self, state: State) -> State:
         """An equivalent state without what a later step can compute again, to be kept for undo."""
 
-    def get_ready(self, state: State) -> None:  # noqa: B027 - most have nothing to get ready
+    def get_ready(self, state: State) -> None:
         """Begin, in the background, what the next step after `state` will want whatever its click. Returns at once."""
