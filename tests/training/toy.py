@@ -95,6 +95,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """All that a run keeps, but the seconds it took."""
     state = torch.load(folder / "state.pt", weights_only=True)
     state.pop("seconds")
+    state.pop("cpu_seconds")
     return state
 
 

@@ -7,6 +7,7 @@ averaged weights with their card, ready for `emclick evaluate --model`).
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -98,6 +99,7 @@ class Trainer:
             Average(network, recipe.ema) if recipe.ema else None,
         )  # fmt: skip
         self.resumed = self.state.restore(folder, recipe_text)
+        self.cpu_before = _cpu_seconds() - self.state.cpu_seconds
         forward: nn.Module = import_name(METHODS[recipe.method].training)(network, recipe)
         if workers.count > 1:
             forward = DistributedDataParallel(forward)
@@ -161,10 +163,15 @@ class Trainer:
         """The averaged network if there is one."""
         return self.state.average.network if self.state.average else self.state.network
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the run's steps so far; that of data workers counts when they have ended."""
+        return _cpu_seconds() - self.cpu_before
+
     def save(self) -> None:
         """State for resuming, and the model so far."""
         if self.workers.rank:
             return
+        self.state.cpu_seconds = self.cpu_seconds()
         self.state.save(self.folder, self.recipe_text)
         recipe = self.recipe
         about = {
@@ -172,6 +179,7 @@ class Trainer:
             "recipe": recipe.name,
             "steps": f"{self.state.step} of {recipe.steps}",
             "training_hours": round(self.state.seconds / 3600, 2),
+            "cpu_hours": round(self.cpu_seconds() / 3600, 2),
         }
         card = Card(
             recipe.name, recipe.model, recipe.short_side, recipe.licence, about,
@@ -213,6 +221,12 @@ class Trainer:
         finally:
             batches.close()
         self.save()
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process, all its threads, and its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @contextlib.contextmanager

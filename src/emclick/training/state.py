@@ -16,7 +16,7 @@ from emclick.files import write_bytes
 from emclick.training.recipe import same_training
 
 STATE_NAME = "state.pt"
-_ENTRIES = {"recipe", "step", "seconds", "network", "optimiser", "random"}
+_ENTRIES = {"recipe", "step", "seconds", "cpu_seconds", "network", "optimiser", "random"}
 
 
 class Average:
@@ -45,13 +45,20 @@ class Average:
 
 @dataclass
 class RunState:
-    """All that a run needs to go on as if it had not stopped. `step` counts finished steps."""
+    """All that a run needs to go on as if it had not stopped.
+
+    Attributes:
+        step: finished steps.
+        seconds: what they took.
+        cpu_seconds: CPU time that they took, over all threads and data workers of this process.
+    """
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
     average: Average | None
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def save(self, folder: Path, recipe_text: str) -> None:
         """Write `state.pt`, replacing the one before only when complete."""
@@ -59,6 +66,7 @@ class RunState:
             "recipe": recipe_text,
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "random": _random_state(),
@@ -102,6 +110,7 @@ class RunState:
             reason = (str(error).splitlines() or [""])[0]
             raise CheckpointError(f"{path} was written by another version of emclick: {reason}") from error
         self.step, self.seconds = content["step"], content["seconds"]
+        self.cpu_seconds = content["cpu_seconds"]
         return True
 
 

@@ -18,18 +18,19 @@ export function exportMenu(app) {
   });
   button.setAttribute("popovertarget", "formats");
   button.append(icon("download"), h("span", {}, S.data));
-  list.addEventListener("toggle", (event) => {
-    if (/** @type {ToggleEvent} */ (event).newState !== "open") {
-      // Back to the picture: Enter is for finishing, not for opening the menu again.
-      if (document.activeElement === button && !button.matches(":focus-visible")) {
-        app.stage.root.focus({ preventScroll: true });
-      }
-      return;
-    }
+  list.addEventListener("beforetoggle", (event) => {
+    if (/** @type {ToggleEvent} */ (event).newState !== "open") return;
+    // Before it is seen: the style sheet keeps it in the window.
     const rect = button.getBoundingClientRect();
     list.style.top = `${rect.bottom + 6}px`;
-    const room = document.documentElement.clientWidth - list.offsetWidth; // so far from the right it touches the left
-    list.style.right = `${Math.max(8, Math.min(room - 8, document.documentElement.clientWidth - rect.right))}px`;
+    list.style.setProperty("--from-right", `${document.documentElement.clientWidth - rect.right}px`);
+  });
+  list.addEventListener("toggle", (event) => {
+    if (/** @type {ToggleEvent} */ (event).newState === "open") return;
+    // Back to the picture: Enter is for finishing, not for opening the menu again.
+    if (document.activeElement === button && !button.matches(":focus-visible")) {
+      app.stage.root.focus({ preventScroll: true });
+    }
   });
   app.store.on(["project"], ({ project }) => {
     const rows = (project?.formats ?? []).map(({ name, lossy }) =>

@@ -1,4 +1,4 @@
-"""The recipes of the ablation: one for each row that can be built, differing in the network alone."""
+"""Recipes made to be compared: the ablation, a row for each network; the methods at equal budget."""
 
 from __future__ import annotations
 
@@ -52,7 +52,26 @@ def test_the_whole_network_is_the_one_that_ships() -> None:
     assert replace(whole.phases[0], steps=shipped.phases[0].steps) == shipped.phases[0]
 
 
+def test_methods_at_equal_budget_differ_in_method_clicks_and_steps_alone() -> None:
+    recipes = {path.stem: read_recipe(path) for path in (ROOT / "recipes" / "equal-budget").glob("*.toml")}
+    assert recipes.keys() == {"emc", "ritm", "focalclick"}
+    emc = recipes["emc"]
+    for method, recipe in recipes.items():
+        assert recipe.method == method
+        (phase,) = recipe.phases
+        same = replace(
+            recipe, name=emc.name, method="emc", model=emc.model, clicks=emc.clicks,
+            phases=(replace(phase, steps=emc.steps),),
+        )  # fmt: skip
+        assert same == emc
+        assert recipe.model.base == "mobilenet_v2"
+        assert recipe.workers == 0  # data workers' CPU time would not count until they end
+
+
 def test_the_files_are_what_the_tool_writes() -> None:
-    tool = runpy.run_path(str(ROOT / "tools" / "ablation_recipes.py"))
-    for row in ROWS:
-        assert (FOLDER / f"{row.key}.toml").read_text(encoding="utf-8") == tool["recipe_text"](row)
+    tool = runpy.run_path(str(ROOT / "tools" / "comparison_recipes.py"))
+    texts = tool["texts"]()
+    folders = {path.parent for path in texts}
+    assert {path for folder in folders for path in folder.glob("*.toml")} == texts.keys()
+    for path, text in texts.items():
+        assert path.read_text(encoding="utf-8") == text
