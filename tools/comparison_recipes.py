@@ -82,8 +82,9 @@ EQUAL_BUDGET_HEAD = """\
 # {method} at equal budget: one hour of one core, beside the others of this folder.
 #   taskset -c 0 emclick train recipes/equal-budget/{file} --root shards=DIR --pretrained FILE.safetensors"""
 
-EQUAL_BUDGET_STEPS = {"emc": 1500, "ritm": 1500, "focalclick": 1500}
-"""3,600 s over the seconds of a step on one core, see results/training/equal-budget-*.json."""
+EQUAL_BUDGET_STEPS = {"emc": 2240, "ritm": 3420, "focalclick": 2640}
+"""3,600 s over the mean seconds of a step on one core: 1.61, 1.05 and 1.37 (results/training/equal-budget-*.json, at the mean
+number of further clicks)."""
 METHOD_CLICKS = {
     "emc": "maximum = 11",
     "ritm": "maximum = 3\ngamma = 1.0",
