@@ -83,8 +83,8 @@ EQUAL_BUDGET_HEAD = """\
 #   taskset -c 0 emclick train recipes/equal-budget/{file} --root shards=DIR --pretrained FILE.safetensors"""
 
 EQUAL_BUDGET_STEPS = {"emc": 2240, "ritm": 3420, "focalclick": 2640}
-"""3,600 s over the mean seconds of a step on one core: 1.61, 1.05 and 1.37 (results/training/equal-budget-*.json, at the mean
-number of further clicks)."""
+"""3,600 s over the mean seconds of a step on one core: 1.61, 1.05 and 1.37, at the mean number of further clicks
+(results/training/equal-budget-*.json)."""
 METHOD_CLICKS = {
     "emc": "maximum = 11",
     "ritm": "maximum = 3\ngamma = 1.0",
