@@ -69,6 +69,17 @@ def test_the_manifest_is_complete() -> None:
         assert [each["name"] for each in entry["inputs"]] == graphs.GRAPHS[name].input_names
 
 
+@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+def test_graphs_name_no_file_of_the_machine_that_made_them(name: str) -> None:
+    torch.manual_seed(0)
+    for data in (
+        (SHIPPED / graphs.graph_file(name)).read_bytes(),
+        export.trace(EmcNetwork(SPEC).eval())[name],
+    ):
+        assert b".py" not in data
+        assert b"stack_trace" not in data
+
+
 def test_weights_are_stored_in_half_where_nothing_is_lost() -> None:
     """The backbone's, which have no norm to fold, are those of the float16 file to the bit."""
     stored = {each.name: each for each in shipped("first").graph.initializer}

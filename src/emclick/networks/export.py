@@ -225,7 +225,7 @@ def _export(name: str, part: torch.nn.Module, arguments: tuple[Any, ...], shapes
             input_names=graph.input_names, output_names=graph.output_names, opset_version=OPSET, verbose=False,
         )  # fmt: skip
     assert program is not None
-    model = program.model_proto
+    model = _without_traces(program.model_proto)
     for value, array in zip((*model.graph.input, *model.graph.output), (*graph.inputs, *graph.outputs)):
         value.doc_string = f"({array.shape}) float32, {array.range}: {array.about}"
     model.graph.doc_string = f"emclick, {name}: {graph.when}"
@@ -242,6 +242,14 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what the exporter notes of its work: it names files of the machine that exported."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    return model
 
 
 def _without_loss_in_half(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -143,7 +143,7 @@ class CorrectionPart(nn.Module):
         maps = [fused]
         if spec.attention:
             used = templates if spec.attention_negatives else templates[: spec.templates]
-            maps = [to_map(self.attention(pixels, used), size_hw)]
+            maps = [self.attention(fused, used)]
         if spec.correlation:
             maps.append(self.correlation(pixels, templates, size_hw))
         return self.predict(self.refine2(self.refine1(self.merge(maps))))
@@ -200,25 +200,25 @@ class SplitAttention(nn.Module):
         width, self.heads = attention.embed_dim, attention.num_heads
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         scale = (width // self.heads) ** -0.5  # goes into the query's projection
-        self.query = linear_of(weight[:width] * scale, bias[:width] * scale)
+        self.query = conv_of(weight[:width, :, None, None] * scale, bias[:width] * scale)
         self.key_value = linear_of(weight[width:], bias[width:])
-        self.output = linear_of(attention.out_proj.weight, attention.out_proj.bias)
+        self.output = conv_of(attention.out_proj.weight[:, :, None, None], attention.out_proj.bias)
 
-    def forward(self, pixels: Tensor, templates: Tensor) -> Tensor:
-        """(P, C) and (K, C) -> (P, C)."""
-        query, (key, value) = self.query(pixels), self.key_value(templates).chunk(2, 1)
+    def forward(self, fused: Tensor, templates: Tensor) -> Tensor:
+        """(1, C, h, w) and (K, C) -> (1, C, h, w)."""
+        query, (key, value) = to_pixels(self.query(fused)), self.key_value(templates).chunk(2, 1)
         if torch.onnx.is_in_onnx_export():
             # one operator instead of eight: runtimes keep the (heads, P, K) weights out of memory
             mixed = torch.onnx.ops.symbolic(
                 "com.microsoft::MultiHeadAttention", [query[None], key[None], value[None]],
                 {"num_heads": self.heads, "scale": 1.0}, dtype=query.dtype, shape=query[None].shape, version=1,
-            )[0]  # fmt: skip
+            ).squeeze(0)  # fmt: skip
         else:
-            by_head = (
+            q, k, v = (
                 each.unflatten(1, (self.heads, -1)).transpose(0, 1)[None] for each in (query, key, value)
             )
-            mixed = F.scaled_dot_product_attention(*by_head, scale=1.0)[0].transpose(0, 1).flatten(1)
-        return pixels + self.output(mixed)
+            mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)[0].transpose(0, 1).flatten(1)
+        return fused + self.output(to_map(mixed, fused.shape[-2:]))
 
 
 class SplitCorrelation(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+from openvino.preprocess import PrePostProcessor
 
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
@@ -17,6 +18,8 @@ from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import Float, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+KEPT = ("image_sums", "feature_sums")
+"""What goes from one graph to another, (1, C, h, w): kept channels last, as the convolutions here want it."""
 SIZES_KEPT = 4
 """Frame sizes whose compiled graphs are kept."""
 
@@ -53,7 +56,9 @@ class OpenvinoRuntime(PartsRuntime):
         }
         self._compiled: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
         try:
-            self._models = {name: self._core.read_model(data) for name, data in graphs.items()}
+            self._models = {
+                name: _kept_channels_last(self._core.read_model(data)) for name, data in graphs.items()
+            }
         except Exception as error:  # OpenVINO raises RuntimeError of its own making
             raise WeightsError(f"OpenVINO cannot use the graphs: {str(error).splitlines()[0]}") from error
 
@@ -98,3 +103,14 @@ class OpenvinoRuntime(PartsRuntime):
         request.infer(inputs, share_inputs=True)
         # copies: the request writes its outputs into the same memory next time
         return [np.array(tensor.data) for tensor in request.output_tensors]
+
+
+def _kept_channels_last(model: Any) -> Any:
+    """The model with those of its inputs and outputs that are `KEPT` channels last."""
+    steps = PrePostProcessor(model)
+    for ports, port in ((model.inputs, steps.input), (model.outputs, steps.output)):
+        for name in (each.get_any_name() for each in ports):
+            if name in KEPT:
+                port(name).tensor().set_layout(openvino.Layout("NHWC"))
+                port(name).model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
