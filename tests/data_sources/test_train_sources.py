@@ -226,6 +226,21 @@ class TestSbd(DatasetContract):
         root.rename(outer / "dataset")
         assert len(open_sbd(tmp_path / "outer")) == 2
 
+    def test_an_object_that_hardly_fills_its_box_is_background_where_asked(self, root: Path) -> None:
+        scipy_io = pytest.importorskip("scipy.io")
+        ids = np.zeros((20, 30), np.uint8)
+        ids[2:8, 3:11] = 1
+        ids[np.arange(20), np.arange(20)] = 2  # 20 of 20 x 20 px
+        truth = {"Segmentation": ids, "Boundaries": [], "Categories": np.array([[12], [8]], np.float64)}
+        scipy_io.savemat(root / "inst" / "2008_000001.mat", {"GTinst": truth})
+        assert [each.id for each in open_sbd(root)[1].objects] == ["1", "2"]
+        assert [each.id for each in open_sbd(root, min_fill=0.05)[1].objects] == ["1", "2"]
+        sample = open_sbd(root, "train", min_fill=0.06)[0]
+        assert [each.id for each in sample.objects] == ["1"]
+        assert (target_of(sample, "1")[ids == 2] == 0).all()
+        with pytest.raises(DatasetError, match="min_fill is 2"):
+            open_sbd(root, min_fill=2)
+
     def test_without_scipy(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         source = open_sbd(root)
         monkeypatch.setitem(sys.modules, "scipy.io", None)

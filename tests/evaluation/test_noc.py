@@ -68,6 +68,12 @@ def test_worse_clicks_is_a_share_of_all_clicks() -> None:
     assert metrics.worse_clicks([[0.5], [0.1]]) == 0.0
 
 
+def test_a_first_click_that_spoils_the_initial_mask_counts() -> None:
+    curves = [[0.5, 0.6], [0.5, 0.4], [0.1]]
+    assert metrics.worse_clicks(curves, [0.8, 0.5, None]) == pytest.approx(2 / 5)
+    assert metrics.worse_clicks(curves) == pytest.approx(1 / 5)
+
+
 def test_iou_leaves_out_ignored_pixels() -> None:
     truth = np.array([[1, 1, 0, 0, -1, -1]], np.int8)
     guess = np.array([[1, 0, 1, 0, 1, 0]], bool)

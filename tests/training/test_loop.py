@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -242,6 +245,50 @@ def test_a_full_disk_leaves_the_state_before(
 def test_a_source_without_a_root_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--root shards="):
         run(data, tmp_path, root="''")
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    """Also where it is a later phase's: two processes, batches of 2, then of 5."""
+    text = text_of(data).replace("batch = 4", "batch = 5")
+    (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="batch 5 cannot be shared by 2 processes"):
+        Trainer(read_recipe(tmp_path / "recipe.toml"), text, tmp_path, "cpu", Workers(count=2))
+
+
+def test_a_state_without_cpu_time_is_gone_on_with(data: Path, stopped: Path) -> None:
+    state = torch.load(stopped / "state.pt", weights_only=True)
+    assert state.pop("cpu_seconds") > 0
+    torch.save(state, stopped / "state.pt")
+    model = run(data, stopped, stop_after=1)
+    assert load_model(model)[1].about["cpu_hours"] >= 0
+
+
+def test_a_run_is_validated_by_the_robot(data: Path, tmp_path: Path) -> None:
+    """Two clicks leave nothing to say of the third."""
+    pytest.importorskip("tensorboard")
+    folder = tmp_path / "validation"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    pixels = np.full((48, 64, 3), 90, np.uint8)
+    pixels[12:36, 16:44] = 200
+    cv2.imwrite(str(folder / "images" / "one.png"), pixels)
+    cv2.imwrite(str(folder / "masks" / "one.png"), np.where(pixels[..., 0] > 100, 255, 0).astype(np.uint8))
+    settings = {
+        "dataset": "'folder'",
+        "root": f"'{folder.as_posix()}'",
+        "every_steps": 2,
+        "clicks": 2,
+        "short_side": 48,
+    }
+    table = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    text = f"{text_of(data)}\n[validation]\n{table}\n"
+    (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
+    train(read_recipe(tmp_path / "recipe.toml"), text, tmp_path / "run", stop_after=2, quiet=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    (validation,) = (line for line in lines if "validation_noc90" in line)
+    assert validation["step"] == 2
+    assert 1 <= validation["validation_noc90"] <= 2
+    assert validation["validation_miou3"] is None
 
 
 class Losses(list[dict[str, float]]):

@@ -7,6 +7,7 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -16,6 +17,7 @@ from emclick.networks.blocks import ConvNormAct
 from emclick.networks.sync_norm import SyncNorm, synchronise
 from emclick.training.loop import train
 from emclick.training.recipe import read_recipe
+from emclick.training.workers import Workers
 from training.toy import read_state, recipe_text, write_shard
 
 COUNT = 2
@@ -123,3 +125,24 @@ def test_synchronise_replaces_every_norm_and_keeps_what_it_holds() -> None:
     assert not any(m.training for m in norms)
     assert (norms[1].eps, norms[1].momentum) == (1e-3, 0.3)
     assert torch.equal(module(x), before)
+
+
+def test_each_process_has_a_gpu_of_its_own_before_it_meets_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else all of them vote on the first one, and NCCL refuses or hangs."""
+    done: list[object] = []
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: done.append(number))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend: done.append(backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("left"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 7)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 8)
+    with Workers.join("cuda") as workers:
+        assert workers.device("cuda") == "cuda:3"
+    assert done == [3, "nccl", "left"]
+    done.clear()
+    with Workers.join("cpu"):
+        pass
+    assert done == ["gloo", "left"]

@@ -29,7 +29,7 @@ def parse(folder: Path, text: str) -> Recipe:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_that_ships_parses_and_builds(path: Path) -> None:
     recipe = read_recipe(path)
-    assert path.stem.startswith(recipe.name) or path.parent.name == "ablation"
+    assert path.stem.startswith(recipe.name) or path.parent.name in ("ablation", "equal-budget")
     with torch.device("meta"):
         network = build_network(recipe.method, recipe.model)
     optimiser = build_optimiser(network, recipe.optimiser)
@@ -88,6 +88,22 @@ WRONG = {
     "no width": ("width = 16", "width = 0", r"correction width is 0"),
     "negative clicks": ("maximum = 3", "maximum = -1", r"clicks.maximum is -1"),
     "negative workers": ("workers = 0", "workers = -1", r"workers is -1"),
+    "backbone uphill": ("lr = 1e-3", "lr = 1e-3\nbackbone_factor = -1.0", r"backbone_factor is -1.0"),
+    "odd betas": ("lr = 1e-3", "lr = 1e-3\nbetas = [1.5, 0.9]", r"optimiser.betas is 1.5; it must be 0 to 1"),
+    "milestone before": ("lr = 1e-3", "lr = 1e-3\nmilestones = [-1.0]", r"milestones is -1.0"),
+    "negative seed": ("seed = 3", "seed = -1", r"seed is -1; it must be at least 0"),
+    "endless scale": ("scale = [1.0, 1.4]", "scale = [1.0, inf]", r"scale is \(1.0, inf\)"),
+    "endless decay": ("weight_decay = 0.01", "weight_decay = inf", r"weight_decay is inf"),
+    "frame of validation": (
+        "[clicks]",
+        "[validation]\nshort_side = -5\n[clicks]",
+        r"validation.short_side is -5; it must be 4 to 4096",
+    ),
+    "clicks of validation": (
+        "[clicks]",
+        "[validation]\nclicks = 3000\n[clicks]",
+        r"validation.clicks is 3000",
+    ),
     "no rate": ("lr = 1e-3", "lr = 0.0", r"optimiser.lr is 0.0"),
     "ema of one": ("ema = 0.9", "ema = 1.0", r"ema is 1.0"),
     "object rule": ("max_share = 0.95", "max_share = 1.5", r"recipe.objects: max_share is 1.5"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from emclick.clicks import disk_maps
+from emclick.errors import RecipeError
 from emclick.networks.checkpoint import build_network
 from emclick.training.clock import StageClock
 from emclick.training.loop import build_mixed_set, train
@@ -33,6 +34,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def recipe(text: str) -> Recipe:
     return parse_recipe(text)
+
+
+def test_initial_masks_that_would_be_ignored_are_refused(text: str, tmp_path: Path) -> None:
+    asked = text.replace("batch = 4", "batch = 4\ninitial_probability = 0.3")
+    with pytest.raises(RecipeError, match="ritm is not trained from initial masks"):
+        train(parse_recipe(asked), asked, tmp_path, quiet=True)
 
 
 def given(recipe: Recipe, count: int, first: int = 0, threads: int = 1) -> StepInput:

@@ -91,8 +91,8 @@ def accuracy_command(
 ) -> None:
     """NoC of the systems whose weights and data are here, and of the shipped model.
 
-    ROW is the name of the model, with -sbd behind it for weights that were trained on SBD. EMC runs by the published
-    protocol, other methods at their own frame with flip, the shipped model as it is meant.
+    ROW is the name of the model, with -sbd behind it for weights that were trained on SBD. Every method
+    runs by its published protocol, the shipped model as it is meant.
 
     Example: emclick reproduce accuracy --root grabcut=data/GrabCut --model ritm-hrnet18s=DIR -o accuracy.json
     """

@@ -7,6 +7,7 @@ state: everything random comes from the generator passed in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -71,7 +72,7 @@ class Augmentation:
         """Raise `RecipeError` or `UnknownNameError` for a value that cannot be used."""
         if min(self.crop_hw) < 1:
             raise RecipeError(f"crop_hw is {self.crop_hw}; both sides must be at least 1")
-        if not 0 < self.scale[0] <= self.scale[1]:
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise RecipeError(f"scale is {self.scale}; give (low, high) with 0 < low <= high")
         if not 0 <= self.zoom_probability <= 1:
             raise RecipeError(f"zoom_probability is {self.zoom_probability}; it must lie in 0..1")
@@ -79,7 +80,7 @@ class Augmentation:
             raise RecipeError(f"initial_probability is {self.initial_probability}; it must lie in 0..1")
         if not 0 < self.initial_iou[0] < self.initial_iou[1] < 1:
             raise RecipeError(f"initial_iou is {self.initial_iou}; give (low, high) with 0 < low < high < 1")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
+        if not 0 < self.zoom[0] <= self.zoom[1] < math.inf:
             raise RecipeError(f"zoom is {self.zoom}; give (low, high) with 0 < low <= high")
         if self.scale_base not in SCALE_BASES:
             raise UnknownNameError("scale_base", self.scale_base, sorted(SCALE_BASES))

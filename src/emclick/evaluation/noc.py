@@ -83,15 +83,21 @@ def mean_iou(curves: Sequence[Curve], max_clicks: int = MAX_CLICKS) -> NDArray[n
     return np.mean([padded(curve, max_clicks) for curve in curves], axis=0)
 
 
-def worse_clicks(curves: Sequence[Curve], worse_by: float = WORSE_BY) -> float:
+def worse_clicks(
+    curves: Sequence[Curve], starts: Sequence[float | None] | None = None, worse_by: float = WORSE_BY
+) -> float:
     """Share of all clicks that lowered their object's IoU by more than `worse_by`, 0 if there is none.
-
-    An object's first click counts as a click that did not: it has no IoU before it.
 
     Args:
         curves: IoU after each click made, per object.
+        starts: IoU of the mask that an object started from; None for one that started from nothing, whose first
+            click cannot lower it. None for no masks at all.
         worse_by: IoU in 0..1.
     """
     clicks = sum(len(curve) for curve in curves)
-    worse = sum(int((np.diff(np.asarray(curve, np.float64)) < -worse_by).sum()) for curve in curves)
+    before = [0.0 if start is None else start for start in starts or [None] * len(curves)]
+    worse = sum(
+        int((np.diff(np.asarray([start, *curve], np.float64)) < -worse_by).sum())
+        for start, curve in zip(before, curves, strict=True)
+    )
     return worse / clicks if clicks else 0.0

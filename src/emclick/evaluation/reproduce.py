@@ -112,7 +112,8 @@ def speed(
     Raises:
         UnknownNameError: a model that is in no table.
     """
-    known = list(dict.fromkeys(row.model for row in published.SPEED))
+    table = published.SPEED if device == "cpu" else published.GPU_SPEED
+    known = list(dict.fromkeys(row.model for row in table))
     check_keys("model of the talk", dict.fromkeys(models), known)
     runtime, threads = how.runtime or "torch", how.threads or usable_cpus()
     found: dict[str, dict[str, Any]] = {}
@@ -132,7 +133,6 @@ def speed(
         notes = found[model].get("notes") or ["not measured"]
         return {"here": record, "why": None if record else found[model].get("why", "; ".join(notes))}
 
-    table = published.SPEED if device == "cpu" else published.GPU_SPEED
     rows = [{**asdict(row), **measured(row.model, row.stage)} for row in table if row.model in found]
     results = how.results("speed", rows=rows)
     return {

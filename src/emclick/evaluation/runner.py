@@ -321,7 +321,10 @@ def summarise(records: Sequence[Record], rules: Rules) -> dict[str, Any]:
             str(k): float(value)
             for k, value in enumerate(metrics.mean_iou(curves, rules.max_clicks), start=1)
         },
-        "worse_clicks": metrics.worse_clicks([record["iou"][: len(record["clicks"])] for record in records]),
+        "worse_clicks": metrics.worse_clicks(
+            [record["iou"][: len(record["clicks"])] for record in records],
+            [record.get("start_iou") for record in records],
+        ),
         "start_iou": float(np.mean([before for before, _ in starts])) if starts else None,
         "first_worse": float(np.mean([after < before for before, after in starts])) if starts else None,
         "first_ms": float(np.median(first_ms)) if first_ms else None,

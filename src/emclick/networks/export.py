@@ -247,7 +247,15 @@ def _quiet() -> Iterator[None]:
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without what the exporter notes of its work: it names files of the machine that exported."""
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.initializer,
+        *graph.input,
+        *graph.output,
+    ):
         del part.metadata_props[:]
     return model
 

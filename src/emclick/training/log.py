@@ -102,7 +102,7 @@ class RunLog:
             file.write(json.dumps(line) + "\n")
         if self.events is not None:
             for name, value in line.items():
-                if name != "step":
+                if name != "step" and value is not None:
                     self.events.add_scalar(name, value, line["step"])
 
 

@@ -35,7 +35,7 @@ from emclick.training.schedule import build_optimiser, rate_factor, set_rate
 from emclick.training.simulate import number_of_clicks
 from emclick.training.start import start_network
 from emclick.training.state import Average, RunState
-from emclick.training.step import DeviceBatch, StepInput
+from emclick.training.step import DeviceBatch, MethodTraining, StepInput
 from emclick.training.workers import Workers, check_device
 
 # Keep the generators of click counts and of dropout apart from those of samples and of clicks.
@@ -100,13 +100,25 @@ class Trainer:
         )  # fmt: skip
         self.resumed = self.state.restore(folder, recipe_text)
         self.cpu_before = _cpu_seconds() - self.state.cpu_seconds
-        forward: nn.Module = import_name(METHODS[recipe.method].training)(network, recipe)
+        training: type[MethodTraining] = import_name(METHODS[recipe.method].training)
+        self._check(training)
+        forward: nn.Module = training(network, recipe)
         if workers.count > 1:
             forward = DistributedDataParallel(forward)
         self.forward = cast(nn.Module, torch.compile(forward)) if recipe.compile else forward
         # beside a GPU the other CPUs are free; on the CPU simulated clicks take what the networks take
         share = max(1, usable_cpus() // workers.count)
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else share
+
+    def _check(self, training: type[MethodTraining]) -> None:
+        """Raise `RecipeError` for phases that would fail, or be other than they say, when they are reached."""
+        for phase in self.recipe.phases:
+            if phase.batch % self.workers.count:
+                raise RecipeError(f"batch {phase.batch} cannot be shared by {self.workers.count} processes")
+            if phase.initial_probability and not training.starts_from_masks:
+                raise RecipeError(
+                    f"{self.recipe.method} is not trained from initial masks; leave initial_probability out"
+                )
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = PRECISIONS[self.recipe.precision]
@@ -119,8 +131,6 @@ class Trainer:
         step = self.state.step
         while step < self.recipe.steps:
             phase, first_step, first_sample = self.recipe.locate(step)
-            if phase.batch % self.workers.count:
-                raise RecipeError(f"batch {phase.batch} cannot be shared by {self.workers.count} processes")
             start = first_sample + (step - first_step) * phase.batch
             stop = first_sample + phase.steps * phase.batch
             yield from build_mixed_set(self.recipe, step).batches(
@@ -179,8 +189,9 @@ class Trainer:
             "recipe": recipe.name,
             "steps": f"{self.state.step} of {recipe.steps}",
             "training_hours": round(self.state.seconds / 3600, 2),
-            "cpu_hours": round(self.cpu_seconds() / 3600, 2),
         }
+        if self.workers.count == 1:  # else it would be one process's of several
+            about["cpu_hours"] = round(self.state.cpu_seconds / 3600, 2)
         card = Card(
             recipe.name, recipe.model, recipe.short_side, recipe.licence, about,
             method=recipe.method, zoom_in=recipe.zoom_in,

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from emclick.data.augment import Augmentation
 from emclick.data.objects import ObjectRule
 from emclick.errors import CheckpointError, RecipeError
+from emclick.geometry import MAX_SHORT_SIDE
 from emclick.methods import METHODS
 from emclick.spec import Spec
 
@@ -276,20 +277,25 @@ def override(
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-# Field -> (its value, the smallest it may be).
-_AT_LEAST: Mapping[str, Callable[[Recipe], tuple[float, float]]] = {
-    "short_side": lambda recipe: (recipe.short_side, 4),
-    "optimiser.clip_norm": lambda recipe: (recipe.optimiser.clip_norm, 0),
-    "optimiser.weight_decay": lambda recipe: (recipe.optimiser.weight_decay, 0),
-    "loss.coarse": lambda recipe: (recipe.loss.coarse, 0),
-    "loss.corrected": lambda recipe: (recipe.loss.corrected, 0),
-    "loss.auxiliary": lambda recipe: (recipe.loss.auxiliary, 0),
-    "workers": lambda recipe: (recipe.workers, 0),
-    "clicks.maximum": lambda recipe: (recipe.clicks.maximum, 0),
-    "optimiser.warmup_steps": lambda recipe: (recipe.optimiser.warmup_steps, 0),
-    "validation.every_steps": lambda recipe: (recipe.validation.every_steps, 1),
-    "validation.limit": lambda recipe: (recipe.validation.limit, 1),
-    "validation.clicks": lambda recipe: (recipe.validation.clicks, 1),
+# Field -> (its values, the smallest and the largest that they may be).
+_WITHIN: Mapping[str, Callable[[Recipe], tuple[Sequence[float], float, float]]] = {
+    "short_side": lambda recipe: ((recipe.short_side,), 4, MAX_SHORT_SIDE),
+    "seed": lambda recipe: ((recipe.seed,), 0, math.inf),
+    "optimiser.backbone_factor": lambda recipe: ((recipe.optimiser.backbone_factor,), 0, math.inf),
+    "optimiser.betas": lambda recipe: (recipe.optimiser.betas, 0, math.nextafter(1, 0)),
+    "optimiser.milestones": lambda recipe: (recipe.optimiser.milestones, 0, 1),
+    "optimiser.clip_norm": lambda recipe: ((recipe.optimiser.clip_norm,), 0, math.inf),
+    "optimiser.weight_decay": lambda recipe: ((recipe.optimiser.weight_decay,), 0, math.inf),
+    "optimiser.warmup_steps": lambda recipe: ((recipe.optimiser.warmup_steps,), 0, math.inf),
+    "loss.coarse": lambda recipe: ((recipe.loss.coarse,), 0, math.inf),
+    "loss.corrected": lambda recipe: ((recipe.loss.corrected,), 0, math.inf),
+    "loss.auxiliary": lambda recipe: ((recipe.loss.auxiliary,), 0, math.inf),
+    "workers": lambda recipe: ((recipe.workers,), 0, math.inf),
+    "clicks.maximum": lambda recipe: ((recipe.clicks.maximum,), 0, math.inf),
+    "validation.every_steps": lambda recipe: ((recipe.validation.every_steps,), 1, math.inf),
+    "validation.limit": lambda recipe: ((recipe.validation.limit,), 1, math.inf),
+    "validation.clicks": lambda recipe: ((recipe.validation.clicks,), 1, 1000),
+    "validation.short_side": lambda recipe: ((recipe.validation.short_side or 4,), 4, MAX_SHORT_SIDE),
 }
 
 
@@ -310,10 +316,11 @@ def _check(recipe: Recipe) -> Recipe:
         if phase.crop_hw[0] * phase.crop_hw[1] // 16 < recipe.model.min_cells:
             raise RecipeError(f"crop {phase.crop_hw} has fewer 1/4 pixels than the model has templates")
         recipe.augmentation(phase)  # refuses what it cannot do
-    for name, limit in _AT_LEAST.items():
-        value, low = limit(recipe)
-        if not value >= low:
-            raise RecipeError(f"{name} is {value}; it must be at least {low}")
+    for name, limits in _WITHIN.items():
+        values, low, high = limits(recipe)
+        if bad := [value for value in values if not low <= value <= high or math.isinf(value)]:
+            bounds = f"at least {low}" if math.isinf(high) else f"{low} to {high:.6g}"
+            raise RecipeError(f"{name} is {bad[0]}; it must be {bounds}")
     for name, value in (("optimiser.lr", recipe.optimiser.lr), ("clicks.gamma", recipe.clicks.gamma)):
         if not 0 < value < math.inf:
             raise RecipeError(f"{name} is {value}; it must be above 0")

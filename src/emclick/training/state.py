@@ -16,7 +16,7 @@ from emclick.files import write_bytes
 from emclick.training.recipe import same_training
 
 STATE_NAME = "state.pt"
-_ENTRIES = {"recipe", "step", "seconds", "cpu_seconds", "network", "optimiser", "random"}
+_ENTRIES = {"recipe", "step", "seconds", "network", "optimiser", "random"}
 
 
 class Average:
@@ -110,7 +110,7 @@ class RunState:
             reason = (str(error).splitlines() or [""])[0]
             raise CheckpointError(f"{path} was written by another version of emclick: {reason}") from error
         self.step, self.seconds = content["step"], content["seconds"]
-        self.cpu_seconds = content["cpu_seconds"]
+        self.cpu_seconds = content.get("cpu_seconds", 0.0)  # states before 0.1.0 have none
         return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -103,10 +103,15 @@ class MethodTraining(nn.Module, ABC):
     """A method's share of a training step: simulated clicks, forward, losses. One module, so that processes
     share gradients of all that it uses.
 
+    Attributes:
+        starts_from_masks: whether it uses a batch's `initials`, which a phase's `initial_probability` asks for.
+
     Args:
         network: of the method, in training mode; the loop owns optimiser, averages and checkpoints.
         recipe: the run's.
     """
+
+    starts_from_masks: ClassVar[bool] = False
 
     def __init__(self, network: Any, recipe: Recipe) -> None:
         super().__init__()
@@ -154,6 +159,8 @@ class TrainingForward(nn.Module):
 
 class EmcTraining(MethodTraining):
     """EMC-Click's (METHOD, "Training")."""
+
+    starts_from_masks = True
 
     def __init__(self, network: EmcNetwork, recipe: Recipe) -> None:
         super().__init__(network, recipe)

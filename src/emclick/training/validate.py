@@ -23,7 +23,7 @@ def make_validation(recipe: Recipe) -> Callable[[nn.Module], dict[str, Any]]:
     card = Card(recipe.name, recipe.model, recipe.short_side, method=recipe.method, zoom_in=recipe.zoom_in)
 
     def validate(network: nn.Module) -> dict[str, Any]:
-        model = Model(card, torch_runtime(network))
+        model = Model(card, torch_runtime(network, str(next(network.parameters()).device)))
         summary = evaluate(
             model, source, limit=settings.limit, progress=False,
             short_side=settings.short_side or None, max_clicks=settings.clicks,

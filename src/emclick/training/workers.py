@@ -41,9 +41,12 @@ class Workers:
         if count == 1:
             yield cls()
             return
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        if device == "cuda":
+            torch.cuda.set_device(local_rank)  # what says "cuda" alone means this process's own
         dist.init_process_group(BACKENDS[torch.device(device).type])
         try:
-            yield cls(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+            yield cls(dist.get_rank(), count, local_rank)
         finally:
             dist.destroy_process_group()
 
