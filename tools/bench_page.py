@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import re
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blocks import fill_block
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -58,8 +58,6 @@ STEPS = ((40, 12, True), (-45, 30, False), (18, -48, True), (60, 55, False), (-7
 BARS = {("2 MP", "first"): (150, None), ("2 MP", "later"): (60, 120), ("12 MP", "first"): (300, None),
         ("12 MP", "later"): (120, 240)}  # fmt: skip
 """Most that the median and the p95 may be, ms."""
-
-BLOCK = re.compile(r"(<!-- page -->\n).*?(<!-- /page -->)", re.S)
 
 PARTS = ("before", "server", "travel", "paint")
 
@@ -210,11 +208,7 @@ def main() -> None:
         print(table(results))
         print(f"wrote {arguments.output}")
     if arguments.fill:
-        before = arguments.fill.read_text(encoding="utf-8")
-        after = BLOCK.sub(lambda block: f"{block[1]}{table(results)}{block[2]}", before)
-        if arguments.check and after != before:
-            sys.exit(f"the table in {arguments.fill} is not that of {arguments.output}: run this with --fill")
-        write_text(arguments.fill, after)
+        fill_block(arguments.fill, "page", table(results), arguments.check)
 
 
 if __name__ == "__main__":

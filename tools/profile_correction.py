@@ -1,0 +1,222 @@
+"""Where the time of a correction goes: onnxruntime and OpenVINO by kind of work, beside what the multiply-adds need.
+
+    python tools/profile_correction.py -o results/bench/profile.json --fill docs/numbers.md
+    python tools/profile_correction.py --fill docs/numbers.md --check     # measures nothing; exit 1 if out of date
+
+The shipped model's correction graph at 384x384, by the runtimes' own profilers, whose clocks cost a little: the sums
+are somewhat more than a run without them. The floor of a kind is the time that numpy's product of square matrices
+needs for as many multiply-adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from blocks import fill_block
+
+from emclick.benchmark.floor import MatrixProducts, matrix_side
+from emclick.benchmark.machine import machine
+from emclick.card import read_card
+from emclick.clicks import ClickMaps
+from emclick.cpus import usable_cpus
+from emclick.files import require_folder, write_text
+from emclick.graphs import GRAPHS, read_graphs
+from emclick.runtimes.openvino import OpenvinoRuntime
+from emclick.zoo import DEFAULT_MODEL, find_folder
+
+ROOT = Path(__file__).parents[1]
+FORMAT = "emclick-profile-1"
+SIDE = 384
+RUNS = 60
+POINTWISE, DEPTHWISE, ATTENTION, PRODUCTS, LAYOUT, REST = KINDS = (
+    "1x1 convolutions", "3x3 convolutions", "attention", "matrix products", "layout changes", "all else",
+)  # fmt: skip
+
+Times = dict[str, float]
+"""Kind -> milliseconds of one run."""
+
+_ONNX = {
+    "MultiHeadAttention": ATTENTION, "Gemm": PRODUCTS, "MatMul": PRODUCTS, "FusedMatMul": PRODUCTS,
+    "ReorderInput": LAYOUT, "ReorderOutput": LAYOUT, "Transpose": LAYOUT, "Concat": LAYOUT,
+}  # fmt: skip
+_OPENVINO = {
+    "MatMul": PRODUCTS, "FullyConnected": PRODUCTS, "Reorder": LAYOUT, "Transpose": LAYOUT, "Concatenation": LAYOUT,
+}  # fmt: skip
+
+
+def inputs(width: int) -> list[np.ndarray]:
+    """Three clicks on random maps, in the order of the graph's inputs."""
+    rng = np.random.default_rng(0)
+    cells = SIDE // 4
+    points = np.array([[100, 100], [200, 200], [300, 50]], np.float32)
+    maps = ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE))
+    sums = [rng.standard_normal((1, width, cells, cells)).astype(np.float32) for _ in range(2)]
+    logits = rng.standard_normal((1, 1, cells, cells)).astype(np.float32)
+    positive = np.array([1, 0, 1], np.float32)
+    return [*sums, maps.disks()[None], maps.distances()[None], points[None], positive, logits]
+
+
+def of_onnx(
+    graph: bytes, arrays: Iterable[np.ndarray], threads: int
+) -> tuple[Times, dict[str, float], list[float]]:
+    """Milliseconds and multiply-adds by kind, and the milliseconds of each unprofiled run."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    feed = dict(zip(GRAPHS["correction"].input_names, arrays, strict=True))
+    plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    whole = timed(lambda: plain.run(None, feed))
+    with tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        for _ in range(RUNS):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[str, list[float]] = defaultdict(list)
+    nodes = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            times[event["name"]].append(event["dur"] / 1000)
+            nodes[event["name"]] = event["args"]
+    kinds, macs = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
+    for name, node in nodes.items():
+        # of weights that were packed before the run only the result's shape tells
+        shapes, (made, *_) = (
+            [next(iter(each.values())) for each in node[which]]
+            for which in ("input_type_shape", "output_type_shape")
+        )
+        kind = _ONNX.get(node["op_name"], REST)
+        if node["op_name"] == "Conv":
+            kind = POINTWISE if shapes[1][2:] == [1, 1] else DEPTHWISE
+            macs[kind] += math.prod(made) * math.prod(shapes[1][1:])
+        elif kind == ATTENTION:
+            macs[kind] += 2 * math.prod(shapes[0]) * shapes[1][1]
+        elif kind == PRODUCTS:
+            macs[kind] += math.prod(made) * shapes[0][-1]
+        kinds[kind] += float(np.median(times[name]))
+    return kinds, macs, whole
+
+
+def of_openvino(
+    graph: bytes, arrays: list[np.ndarray], threads: int, precision: str
+) -> tuple[Times, list[float]]:
+    """Milliseconds by kind, and the milliseconds of each unprofiled run."""
+    last = [*(np.ascontiguousarray(each.transpose(0, 2, 3, 1)) for each in arrays[:2]), *arrays[2:]]
+    plain = OpenvinoRuntime({"correction": graph}, threads, precision)
+    whole = timed(lambda: plain.run("correction", *last))
+    runtime = OpenvinoRuntime({"correction": graph}, threads, precision)
+    runtime._settings["PERF_COUNT"] = True
+    for _ in range(RUNS):
+        runtime.run("correction", *last)
+    (request,) = runtime._compiled.values()
+    kinds = dict.fromkeys(KINDS, 0.0)
+    for node in request.get_compiled_model().get_runtime_model().get_ordered_ops():
+        told = {name: _text(value) for name, value in node.get_rt_info().items()}
+        micros, layer = told.get("execTimeMcs", ""), told.get("layerType", "")
+        if not micros.isdigit():  # not run
+            continue
+        kind = _OPENVINO.get(layer, REST)
+        if "Convolution" in layer:
+            kind = POINTWISE if "1x1" in told["primitiveType"] else DEPTHWISE
+        elif "ScaledDotProductAttention" in told.get("originalLayersNames", ""):
+            kind = ATTENTION
+        kinds[kind] += int(micros) / 1000
+    return kinds, whole
+
+
+def _text(value: Any) -> str:
+    return str(value.astype(str) if hasattr(value, "astype") else value)
+
+
+def timed(run: Callable[[], object]) -> list[float]:
+    """Milliseconds of each of `RUNS` runs, after some to warm up."""
+    for _ in range(10):
+        run()
+    times = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def floor_rate(macs: float) -> float:
+    """Multiply-adds per millisecond of numpy's product of matrices as large as a correction is, on all threads."""
+    side = matrix_side(round(macs))
+    return side**3 / float(np.median(timed(MatrixProducts().prepare(str(side)))))
+
+
+def measure(threads: int) -> dict[str, Any]:
+    folder = find_folder(DEFAULT_MODEL)
+    card = read_card(folder)
+    graph, arrays = read_graphs(folder, card)["correction"], inputs(card.spec.correction.width)
+    kinds, macs, whole = of_onnx(graph, arrays, threads)
+    columns = {"onnx fp32": {"kinds": kinds, "median_ms": float(np.median(whole))}}
+    for precision in ("fp32", "bf16"):
+        kinds, whole = of_openvino(graph, arrays, threads, precision)
+        columns[f"openvino {precision}"] = {"kinds": kinds, "median_ms": float(np.median(whole))}
+    rate = floor_rate(sum(macs.values()))
+    return {
+        "format": FORMAT, "machine": machine(threads), "model": card.name, "sha256": card.sha256, "side": SIDE,
+        "threads": threads, "macs": macs, "floor_ms": {kind: each / rate for kind, each in macs.items()},
+        "columns": columns,
+    }  # fmt: skip
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: a row per kind of work."""
+    columns, floors = results["columns"], results["floor_ms"]
+    lines = [
+        "| | M multiply-adds | floor ms | " + " | ".join(f"{name} ms" for name in columns) + " |",
+        "| :-- | --: | --: |" + " --: |" * len(columns),
+    ]
+    for kind in KINDS:
+        times = " | ".join(f"{each['kinds'][kind]:.2f}" for each in columns.values())
+        lines.append(f"| {kind} | {results['macs'][kind] / 1e6:.0f} | {floors[kind]:.2f} | {times} |")
+    sums = " | ".join(f"{sum(each['kinds'].values()):.2f}" for each in columns.values())
+    whole = " | ".join(f"{each['median_ms']:.2f}" for each in columns.values())
+    total = sum(results["macs"].values())
+    lines += [
+        f"| sum | {total / 1e6:.0f} | {sum(floors.values()):.2f} | {sums} |",
+        f"| a run without the profiler | | | {whole} |",
+        "",
+        f"{results['machine']['cpu']}, {results['threads']} threads; {results['model']}, {results['side']}x"
+        f"{results['side']}; {results['machine']['date']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "results" / "bench" / "profile.json")
+    parser.add_argument(
+        "--fill", type=Path, help="markdown file whose block `<!-- profile -->` takes the table"
+    )
+    parser.add_argument("--check", action="store_true", help="only hold the table against the results file")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        require_folder(arguments.output)
+        results = measure(usable_cpus())
+        write_text(arguments.output, json.dumps(results, indent=1) + "\n")
+        print(table(results))
+    if arguments.fill:
+        fill_block(
+            arguments.fill, "profile", table(json.loads(arguments.output.read_text())), arguments.check
+        )
+
+
+if __name__ == "__main__":
+    main()
