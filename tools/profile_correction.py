@@ -31,6 +31,7 @@ from emclick.clicks import ClickMaps
 from emclick.cpus import usable_cpus
 from emclick.files import require_folder, write_text
 from emclick.graphs import GRAPHS, read_graphs
+from emclick.results import markdown_table
 from emclick.runtimes.openvino import OpenvinoRuntime
 from emclick.zoo import DEFAULT_MODEL, find_folder
 
@@ -176,25 +177,26 @@ def measure(threads: int) -> dict[str, Any]:
 
 def table(results: Mapping[str, Any]) -> str:
     """Markdown: a row per kind of work."""
-    columns, floors = results["columns"], results["floor_ms"]
+    columns, floors, macs = results["columns"].values(), results["floor_ms"], results["macs"]
+
+    def line(name: str, macs: str, floor: str, times: Iterable[float]) -> list[str]:
+        return [name, macs, floor, *(f"{each:.2f}" for each in times)]
+
     lines = [
-        "| | M multiply-adds | floor ms | " + " | ".join(f"{name} ms" for name in columns) + " |",
-        "| :-- | --: | --: |" + " --: |" * len(columns),
+        line(
+            kind, f"{macs[kind] / 1e6:.0f}", f"{floors[kind]:.2f}", (each["kinds"][kind] for each in columns)
+        )
+        for kind in KINDS
     ]
-    for kind in KINDS:
-        times = " | ".join(f"{each['kinds'][kind]:.2f}" for each in columns.values())
-        lines.append(f"| {kind} | {results['macs'][kind] / 1e6:.0f} | {floors[kind]:.2f} | {times} |")
-    sums = " | ".join(f"{sum(each['kinds'].values()):.2f}" for each in columns.values())
-    whole = " | ".join(f"{each['median_ms']:.2f}" for each in columns.values())
-    total = sum(results["macs"].values())
-    lines += [
-        f"| sum | {total / 1e6:.0f} | {sum(floors.values()):.2f} | {sums} |",
-        f"| a run without the profiler | | | {whole} |",
-        "",
-        f"{results['machine']['cpu']}, {results['threads']} threads; {results['model']}, {results['side']}x"
-        f"{results['side']}; {results['machine']['date']}.",
-    ]
-    return "\n".join(lines) + "\n"
+    sums = (sum(each["kinds"].values()) for each in columns)
+    lines.append(line("sum", f"{sum(macs.values()) / 1e6:.0f}", f"{sum(floors.values()):.2f}", sums))
+    lines.append(line("a run without the profiler", "", "", (each["median_ms"] for each in columns)))
+    heads = ["", "M multiply-adds", "floor ms", *(f"{name} ms" for name in results["columns"])]
+    on = results["machine"]
+    return (
+        f"{markdown_table(heads, lines, 1)}\n{on['cpu']}, {results['threads']} threads; {results['model']}, "
+        f"{results['side']}x{results['side']}; {on['date']}.\n"
+    )
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,17 @@ def read_results_file(path: Path, command: str, fits: Callable[[dict[str, Any]],
     if not isinstance(results, dict) or not fits(results):
         raise DatasetError(f"{path} is not a results file of `emclick {command}`")
     return results
+
+
+def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]], words: Iterable[str] | int) -> str:
+    """A markdown table ending in a newline.
+
+    Args:
+        heads: of the columns.
+        lines: the cells, as many as heads each.
+        words: the heads of columns that hold words, which are set left, or how many columns from the first on do;
+            numbers are set right.
+    """
+    left = range(words) if isinstance(words, int) else [heads.index(name) for name in words]
+    rules = [":--" if place in left else "--:" for place in range(len(heads))]
+    return "".join("| " + " | ".join(line) + " |\n" for line in (heads, rules, *lines))

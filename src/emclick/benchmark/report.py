@@ -7,15 +7,15 @@ the document and VIEW one of `VIEWS` ("stages" if left out). `emclick.evaluation
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from emclick.benchmark.run import FORMAT
 from emclick.benchmark.stages import CORRECTION, FIRST, STAGES
 from emclick.errors import OptionError, UnknownNameError
-from emclick.files import write_atomic
-from emclick.results import read_results_file
+from emclick.plots import check_plot_format, new_figure, save_figure
+from emclick.results import markdown_table, read_results_file
 
 Record = Mapping[str, Any]
 Results = Mapping[str, Any]
@@ -110,7 +110,7 @@ def stage_tables(results: Results) -> str:
         if stage == FIRST:
             columns["open ms"] = lambda r: _number(r.get("open_ms"))
         cells = [[*names(each), *(cell(each) for cell in columns.values())] for each in records]
-        parts.append(f"**{stage}**\n\n{_markdown(columns, cells)}")
+        parts.append(f"**{stage}**\n\n{markdown_table([*_NAMES, *columns], cells, 3)}")
     return "\n".join([*parts, caption(results)])
 
 
@@ -122,16 +122,10 @@ def summary_table(results: Results) -> str:
     cells = [
         [*config, *(cell(each) for cell in SUMMARY_COLUMNS.values())] for config, each in configs.items()
     ]
-    return f"{_markdown(SUMMARY_COLUMNS, cells)}\n{caption(results)}"
+    return f"{markdown_table([*_NAMES, *SUMMARY_COLUMNS], cells, 3)}\n{caption(results)}"
 
 
 VIEWS: Mapping[str, Callable[[Results], str]] = {"stages": stage_tables, "summary": summary_table}
-
-
-def _markdown(columns: Mapping[str, object], cells: Sequence[Sequence[str]]) -> str:
-    heads = [*_NAMES, *columns]
-    rules = [":--"] * 3 + ["--:"] * (len(heads) - 3)
-    return "".join("| " + " | ".join(line) + " |\n" for line in (heads, rules, *cells))
 
 
 def stolen_text(machine: Mapping[str, Any]) -> str:
@@ -211,18 +205,12 @@ def plot(results: Results, path: Path) -> Path:
         MissingExtraError: matplotlib is not installed.
         WriteError: the file cannot be written.
     """
-    from emclick.evaluation.report import PLOT_FORMATS, check_plot_format
-
     check_plot_format(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     stages = by_stage(results)
     bars = max(map(len, stages.values()))
     columns = min(2, len(stages))
     lines = -(-len(stages) // columns)
-    figure = Figure(figsize=(6.4 * columns, lines * (1.2 + 0.25 * bars)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4 * columns, lines * (1.2 + 0.25 * bars))
     for axes, (name, records) in zip(figure.subplots(lines, columns, squeeze=False).flat, stages.items()):
         places = range(len(records))
         medians = [each["median_ms"] for each in records]
@@ -241,7 +229,4 @@ def plot(results: Results, path: Path) -> Path:
         axes.remove()
     figure.suptitle(f"{results['machine']['cpu']}; bar: median, line: to p95, red: floor", fontsize=9)
 
-    def write(file: IO[bytes]) -> None:
-        figure.savefig(file, format=PLOT_FORMATS[path.suffix.lower()], dpi=150)
-
-    return write_atomic(path, write)
+    return save_figure(figure, path)

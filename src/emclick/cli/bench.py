@@ -107,7 +107,7 @@ def bench_command(
         if path is not None:
             require_folder(path)
     if plot is not None:
-        from emclick.evaluation.report import check_plot_format
+        from emclick.plots import check_plot_format
 
         check_plot_format(plot)
 

@@ -104,8 +104,8 @@ def compare_command(
     from emclick.evaluation.compare import compare, models_here
     from emclick.evaluation.compare_report import plot as write_plot
     from emclick.evaluation.compare_report import tables
-    from emclick.evaluation.report import check_plot_format
     from emclick.files import require_folder, write_text
+    from emclick.plots import check_plot_format
 
     for path in (output, markdown):
         if path is not None:

@@ -106,8 +106,8 @@ def evaluate_command(
     Example: emclick evaluate --dataset grabcut --root data/GrabCut --output grabcut.json --plot grabcut.png
     """
     from emclick.evaluation.benchmark import evaluate
-    from emclick.evaluation.report import check_plot_format
     from emclick.evaluation.report import plot as write_plot
+    from emclick.plots import check_plot_format
 
     if plot is not None:
         check_plot_format(plot)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from emclick.evaluation.compare import FORMAT
 from emclick.evaluation.report import COLUMNS as EVALUATE_COLUMNS
-from emclick.evaluation.report import PLOT_FORMATS, check_plot_format
-from emclick.files import write_atomic
-from emclick.results import read_results_file
+from emclick.plots import check_plot_format, new_figure, save_figure
+from emclick.results import markdown_table, read_results_file
 
 Results = Mapping[str, Any]
 
@@ -65,8 +64,7 @@ def tables(results: Results) -> str:
     """A markdown table per dataset and what it was measured on, ending in a newline."""
     parts = []
     for dataset, found in by_dataset(results).items():
-        lines = [list(COLUMNS), [":--" if name in _LEFT else "--:" for name in COLUMNS], *rows(found)]
-        table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        table = markdown_table(list(COLUMNS), rows(found), _LEFT)
         parts.append(f"**{dataset}**, {found[0]['n']} objects\n\n{table}")
     return "\n".join([*parts, caption(results)])
 
@@ -92,13 +90,9 @@ def plot(results: Results, path: Path) -> Path:
         WriteError: the file cannot be written.
     """
     check_plot_format(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = by_dataset(results)
     methods = list(dict.fromkeys(result["method"] for result in results["results"]))
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(panels), 4.2)
     for axes, (dataset, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         shown = [each for each in found if each["later_ms"] is not None]
         for each in shown:
@@ -113,7 +107,4 @@ def plot(results: Results, path: Path) -> Path:
         axes.set_ylabel("NoC@90")
         axes.grid(alpha=0.3, which="both")
 
-    def write(file: IO[bytes]) -> None:
-        figure.savefig(file, format=PLOT_FORMATS[path.suffix.lower()], dpi=150)
-
-    return write_atomic(path, write)
+    return save_figure(figure, path)

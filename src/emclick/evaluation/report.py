@@ -14,16 +14,15 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from emclick.benchmark.report import fill_bench
-from emclick.errors import DatasetError, EmclickError, MissingExtraError, OptionError, UnknownNameError
-from emclick.files import require_folder, write_atomic, write_text
-from emclick.results import read_results_file
+from emclick.errors import DatasetError, EmclickError, OptionError
+from emclick.files import write_text
+from emclick.plots import check_plot_format, new_figure, save_figure
+from emclick.results import markdown_table, read_results_file
 
 Results = Mapping[str, Any]
-
-PLOT_FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 
 _BLOCK = re.compile(
     r"(?P<open><!-- results:(?P<files>[^\n]*?) -->\n)(?P<body>.*?)(?P<close><!-- /results -->)", re.S
@@ -97,8 +96,7 @@ def table(results: Sequence[Results]) -> str:
     """A markdown table, one row per results file, ending in a newline."""
     columns = columns_for(results)
     cells = [[cell(each) for cell in columns.values()] for each in results]
-    lines = [list(columns), [":--" if name in _LEFT else "--:" for name in columns], *cells]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown_table(list(columns), cells, _LEFT)
 
 
 def fill(document: str, folder: Path) -> str:
@@ -166,12 +164,9 @@ def plot(results: Sequence[Results], path: Path) -> Path:
         WriteError: the file cannot be written.
     """
     check_plot_format(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 4.4)
     axes = figure.add_subplot()
     for each in results:
         clicks = [int(k) for k in each["miou_at"]]
@@ -183,21 +178,7 @@ def plot(results: Sequence[Results], path: Path) -> Path:
     axes.grid(alpha=0.3)
     axes.legend()
 
-    def write(file: IO[bytes]) -> None:
-        figure.savefig(file, format=PLOT_FORMATS[path.suffix.lower()], dpi=150)
-
-    return write_atomic(path, write)
-
-
-def check_plot_format(path: Path) -> None:
-    """Raise what `plot` would raise, before hours are spent on the results."""
-    if path.suffix.lower() not in PLOT_FORMATS:
-        raise UnknownNameError("plot format", path.suffix, sorted(PLOT_FORMATS))
-    require_folder(path)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("plots need matplotlib: pip install 'emclick[torch]'") from error
+    return save_figure(figure, path)
 
 
 def _label(results: Results) -> str:

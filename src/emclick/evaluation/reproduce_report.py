@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from emclick.evaluation.published import ACCURACY_COLUMNS, CORRECTION, SPEED
+from emclick.results import markdown_table
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -163,9 +164,7 @@ def markdown(results: Results) -> str:
     """All tables, what is missing, and what it was measured on, ending in a newline."""
     parts = []
     for table in tables(results):
-        words = len(table.heads) - table.numbers
-        rules = [":--"] * words + ["--:"] * table.numbers
-        lines = "".join("| " + " | ".join(line) + " |\n" for line in (table.heads, rules, *table.lines))
+        lines = markdown_table(table.heads, table.lines, len(table.heads) - table.numbers)
         parts.append(f"**{table.title}**\n\n{lines}")
     if lines := missing(results):
         parts.append("Not measured here:\n\n" + "".join(f"- {line}\n" for line in lines))
