@@ -14,9 +14,9 @@ from emclick.methods.cdnet import WIDE_RADIUS_PX
 from emclick.networks.blocks import upsample_to
 from emclick.networks.cdnet import CdnetOutput
 from emclick.training.losses import normalized_focal_loss
-from emclick.training.points import DiskMaps, random_points
+from emclick.training.points import DiskMaps, shown_clicks
 from emclick.training.recipe import LossRecipe
-from emclick.training.simulate import NextClick, click_rngs
+from emclick.training.simulate import click_rngs
 from emclick.training.step import DeviceBatch, MethodTraining, StepInput, uncompiled
 
 CLICK_WEIGHT, ELSEWHERE_WEIGHT = 1.0, 0.01
@@ -53,22 +53,16 @@ def random_maps(batch: DeviceBatch, seed: int) -> Maps:
     height, width = batch.images.shape[-2:]
     disks = DiskMaps(len(batch.images), (height, width))
     wide = np.zeros_like(disks.maps)
-    rngs = click_rngs(seed, batch.numbers)
-    for number, ((row, column), target) in enumerate(
-        zip(batch.first_clicks.tolist(), batch.targets.cpu().numpy())
-    ):
-        clicks = [NextClick(int(row), int(column), True), *random_points(target, rngs[number])]
-        for click in clicks:
-            disks.add(number, *click)
+    made = shown_clicks(batch, click_rngs(seed, batch.numbers))
+    shown = torch.from_numpy(disks.show(made))
+    for number, clicks in enumerate(made):
         for polarity in (True, False):
             points = np.array([click[:2] for click in clicks if click.positive is polarity], np.float32)
             nearest = squared_distances(points.reshape(-1, 2), (height, width))
             wide[number, 0 if polarity else 1] = nearest <= WIDE_RADIUS_PX**2
     coarse_hw = (-(-height // 8), -(-width // 8))
     device = batch.images.device
-    return Maps(
-        torch.from_numpy(disks.maps).to(device), upsample_to(torch.from_numpy(wide).to(device), coarse_hw)
-    )
+    return Maps(shown.to(device), upsample_to(torch.from_numpy(wide).to(device), coarse_hw))
 
 
 def compute_loss(

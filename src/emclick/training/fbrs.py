@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emclick.networks.fbrs import distance_maps
 from emclick.training.losses import normalized_focal_loss
-from emclick.training.points import random_points
-from emclick.training.simulate import NextClick, click_rngs
+from emclick.training.points import shown_clicks
+from emclick.training.simulate import click_rngs
 from emclick.training.step import DeviceBatch, MethodTraining, StepInput, uncompiled
 
 POINTS, POINTS_GAMMA = 10, 0.7
@@ -36,12 +36,7 @@ class FbrsTraining(MethodTraining):
 @torch.no_grad()
 def random_distance_maps(batch: DeviceBatch, seed: int) -> Tensor:
     """(B, 2, h, w): `distance_maps` of the first clicks and random others, by the samples' numbers."""
-    clicks = [
-        [NextClick(int(row), int(column), True), *random_points(target, rng, POINTS, POINTS_GAMMA)]
-        for (row, column), target, rng in zip(
-            batch.first_clicks.tolist(), batch.targets.cpu().numpy(), click_rngs(seed, batch.numbers)
-        )
-    ]
+    clicks = shown_clicks(batch, click_rngs(seed, batch.numbers), POINTS, POINTS_GAMMA)
     count = max(map(len, clicks))
     points = np.zeros((len(clicks), count, 2), np.float32)
     positive, exists = np.zeros((2, len(clicks), count), np.bool_)

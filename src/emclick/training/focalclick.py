@@ -6,7 +6,6 @@ Crops, trimaps and losses are the release's; clicks are simulated as for RITM, f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -19,10 +18,10 @@ from torch import Tensor
 from emclick.networks.base_network import BaseOutput
 from emclick.networks.blocks import upsample_to
 from emclick.networks.focalclick import FocalClickNetwork, Refined, crop
-from emclick.training.losses import binary_cross_entropy, normalized_focal_loss
-from emclick.training.points import random_points
+from emclick.training.losses import binary_cross_entropy, normalized_focal_loss, weighted_focal_loss
+from emclick.training.points import Shown, corrected_clicks
 from emclick.training.recipe import ClickRecipe, LossRecipe
-from emclick.training.simulate import NextClick, click_rngs, next_clicks
+from emclick.training.simulate import NextClick
 from emclick.training.step import MethodTraining, StepInput, evaluating, uncompiled
 
 _FOCUS_STREAM = 6  # keeps the generators of focus crops apart from those of clicks
@@ -90,25 +89,13 @@ def simulate_clicks(network: FocalClickNetwork, given: StepInput, recipe: ClickR
 
     The network acts as in eval mode.
     """
-    batch = given.batch
-    images, targets = batch.images, batch.targets.cpu().numpy()
-    rngs = click_rngs(given.seed, batch.numbers)
-    made = [
-        [NextClick(int(row), int(column), True), *random_points(target, rng)]
-        for (row, column), target, rng in zip(batch.first_clicks.tolist(), targets, rngs)
-    ]
-    previous = torch.zeros_like(images[:, :1])
-    with evaluating(network), ThreadPoolExecutor(given.threads) as pool:
-        for _ in range(given.count):
-            logits = network.coarse(images, previous, *_as_tensors(made, images.device)).coarse_logits
-            previous = torch.sigmoid(upsample_to(logits.float(), images.shape[-2:]))
-            found = next_clicks(
-                previous[:, 0].cpu().numpy(), targets, rngs, recipe.threshold,
-                pool.map if given.threads > 1 else map, deeper=True,
-            )  # fmt: skip
-            for clicks, click in zip(made, found):
-                if click is not None:
-                    clicks.append(click)
+    images = given.batch.images
+
+    def answer(previous: Tensor, made: Shown) -> Tensor:
+        return network.coarse(images, previous, *_as_tensors(made, images.device)).coarse_logits
+
+    with evaluating(network):
+        made, previous = corrected_clicks(given, answer, recipe.threshold)
     return Clicks(*_as_tensors(made, images.device), previous)
 
 
@@ -169,25 +156,6 @@ def compute_loss(
         losses["auxiliary"] = binary_cross_entropy(output.auxiliary_logits, targets)
         total = total + weights.auxiliary * losses["auxiliary"]
     return {**losses, "total": total}
-
-
-def weighted_focal_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, alpha: float = 0.5, gamma: float = 2.0
-) -> Tensor:
-    """`normalized_focal_loss` per pixel, averaged over the batch by `weight`.
-
-    Args:
-        logits: (B, 1, h, w).
-        target: (B, h, w) 1 object, 0 background, -1 ignored.
-        weight: (B, h, w).
-        alpha, gamma: of the focal loss.
-    """
-    valid = (target >= 0).float()
-    signed = logits[:, 0].float() * (2.0 * (target == 1) - 1.0)
-    beta = torch.sigmoid(-signed) ** gamma * valid
-    scale = (valid.sum((1, 2)) / beta.sum((1, 2)).clamp_min(1e-6)).detach()
-    pixel = -alpha * beta * scale[:, None, None] * F.logsigmoid(signed)
-    return (pixel * weight).sum() / (weight * valid).sum().clamp_min(1e-6)
 
 
 Axis = tuple[int, int]

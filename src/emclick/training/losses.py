@@ -23,14 +23,16 @@ def normalized_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, ga
     Returns:
         A scalar; 0 where no pixel is valid.
     """
-    logits = _to_target(logits, target)
-    valid = (target >= 0).float()
-    signed = logits * (2.0 * (target == 1) - 1.0)
-    beta = torch.sigmoid(-signed) ** gamma * valid
-    count = valid.sum((1, 2))
-    scale = (count / beta.sum((1, 2)).clamp_min(1e-6)).detach()
-    pixel = -alpha * beta * scale[:, None, None] * F.logsigmoid(signed)
-    return (pixel.sum((1, 2)) / count.clamp_min(1)).mean()
+    pixel, valid = _focal(_to_target(logits, target), target, alpha, gamma)
+    return (pixel.sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)).mean()
+
+
+def weighted_focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, alpha: float = 0.5, gamma: float = 2.0
+) -> Tensor:
+    """`normalized_focal_loss` per pixel, averaged over the batch by `weight` (B, H, W)."""
+    pixel, valid = _focal(_to_target(logits, target), target, alpha, gamma)
+    return (pixel * weight).sum() / (weight * valid).sum().clamp_min(1e-6)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -39,6 +41,15 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     valid = (target >= 0).float()
     pixel = F.binary_cross_entropy_with_logits(logits, (target == 1).float(), reduction="none") * valid
     return (pixel.sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)).mean()
+
+
+def _focal(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """Per pixel: the normalised focal loss, 0 where it is not valid, and 1 where it is. All (B, H, W)."""
+    valid = (target >= 0).float()
+    signed = logits * (2.0 * (target == 1) - 1.0)
+    beta = torch.sigmoid(-signed) ** gamma * valid
+    scale = (valid.sum((1, 2)) / beta.sum((1, 2)).clamp_min(1e-6)).detach()
+    return -alpha * beta * scale[:, None, None] * F.logsigmoid(signed), valid
 
 
 def _to_target(logits: Tensor, target: Tensor) -> Tensor:

@@ -1,16 +1,25 @@
-"""Clicks made before any mask was seen, and the disk maps of all clicks: what methods start from that show every
-click to their network (RITM and those after it; Sofiiuk et al., ICIP 2022, and its release)."""
+"""Clicks of methods that show every click to their network (RITM and those after it; Sofiiuk et al., ICIP 2022, and its
+release): those made before any mask was seen, those on the network's own errors, and the disk maps of all."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emclick.clicks import disk_maps
-from emclick.training.simulate import NextClick, number_of_clicks
+from emclick.networks.blocks import upsample_to
+from emclick.training.simulate import NextClick, click_rngs, next_clicks, number_of_clicks
+from emclick.training.step import DeviceBatch, StepInput
+
+Shown = list[list[NextClick]]
+"""The clicks of each sample, in the order made."""
 
 POINTS = 24
 """At most so many clicks of either polarity are made at once."""
@@ -54,6 +63,45 @@ def random_points(
     ]
 
 
+def shown_clicks(
+    batch: DeviceBatch, rngs: Sequence[np.random.Generator], most: int = POINTS, gamma: float = POINTS_GAMMA
+) -> Shown:
+    """Each sample's first click, and random ones beside it; `most` and `gamma` as in `random_points`."""
+    return [
+        [NextClick(int(row), int(column), True), *random_points(target, rng, most, gamma)]
+        for (row, column), target, rng in zip(batch.first_clicks.tolist(), batch.targets.cpu().numpy(), rngs)
+    ]
+
+
+def corrected_clicks(
+    given: StepInput, answer: Callable[[Tensor, Shown], Tensor], threshold: float
+) -> tuple[Shown, Tensor]:
+    """The clicks shown at first without a mask, then `given.count` on the errors of the network's answers.
+
+    Args:
+        given: batch, count, and what seeds the clicks.
+        answer: (previous mask (B, 1, h, w) float32 probability, clicks) -> logits (B, 1, ...), without gradient.
+        threshold: of `next_clicks`.
+
+    Returns:
+        The clicks, and the mask before the last of them: all zero if there was none.
+    """
+    images, targets = given.batch.images, given.batch.targets.cpu().numpy()
+    rngs = click_rngs(given.seed, given.batch.numbers)
+    made = shown_clicks(given.batch, rngs)
+    previous = torch.zeros_like(images[:, :1])
+    with ThreadPoolExecutor(given.threads) as pool:
+        share = pool.map if given.threads > 1 else map
+        for _ in range(given.count):
+            logits = answer(previous, made)
+            previous = torch.sigmoid(upsample_to(logits.float(), images.shape[-2:]))
+            found = next_clicks(previous[:, 0].cpu().numpy(), targets, rngs, threshold, share, deeper=True)
+            for clicks, click in zip(made, found):
+                if click is not None:
+                    clicks.append(click)
+    return made, previous
+
+
 class DiskMaps:
     """The disks of the clicks of B frames, filled click by click.
 
@@ -63,6 +111,15 @@ class DiskMaps:
 
     def __init__(self, batch: int, frame_hw: tuple[int, int]) -> None:
         self.maps = np.zeros((batch, 2, *frame_hw), np.float32)
+        self._shown = [0] * batch
+
+    def show(self, made: Shown) -> NDArray[np.float32]:
+        """The maps with all of `made`, of which those shown before are the first."""
+        for number, clicks in enumerate(made):
+            for click in clicks[self._shown[number] :]:
+                self.add(number, *click)
+            self._shown[number] = len(clicks)
+        return self.maps
 
     def add(self, number: int, row: float, column: float, positive: bool) -> None:
         """A click at (row, column) of frame `number`."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from emclick.networks.base_network import BaseOutput
-from emclick.networks.blocks import upsample_to
 from emclick.networks.ritm import RitmNetwork
 from emclick.training.losses import binary_cross_entropy, normalized_focal_loss
-from emclick.training.points import DiskMaps, random_points
+from emclick.training.points import DiskMaps, Shown, corrected_clicks
 from emclick.training.recipe import ClickRecipe, LossRecipe
-from emclick.training.simulate import click_rngs, next_clicks
 from emclick.training.step import MethodTraining, StepInput, evaluating, uncompiled
 
 
@@ -42,35 +40,18 @@ def simulate_maps(network: RitmNetwork, given: StepInput, recipe: ClickRecipe) -
     Returns:
         (B, 3, h, w) float32 in [0, 1]: previous mask, positive, negative disks.
     """
-    batch = given.batch
-    images, targets = batch.images, batch.targets.cpu().numpy()
-    rngs = click_rngs(given.seed, batch.numbers)
+    images = given.batch.images
     disks = DiskMaps(len(images), (images.shape[2], images.shape[3]))
-    for number, (row, column) in enumerate(batch.first_clicks.tolist()):
-        disks.add(number, row, column, True)
-        for click in random_points(targets[number], rngs[number]):
-            disks.add(number, *click)
 
-    def maps_with(previous: Tensor) -> Tensor:
-        return torch.cat([previous, torch.from_numpy(disks.maps).to(images.device)], 1)
+    def maps_with(previous: Tensor, made: Shown) -> Tensor:
+        return torch.cat([previous, torch.from_numpy(disks.show(made)).to(images.device)], 1)
 
-    maps = maps_with(torch.zeros_like(images[:, :1]))
-    if given.count == 0:
-        return maps
-    with evaluating(network), ThreadPoolExecutor(given.threads) as pool:
-        opened = network.open(images)
-        for _ in range(given.count):
-            logits = upsample_to(network.answer(opened, maps).float(), images.shape[-2:])
-            previous = torch.sigmoid(logits)
-            found = next_clicks(
-                previous[:, 0].cpu().numpy(), targets, rngs, recipe.threshold,
-                pool.map if given.threads > 1 else map, deeper=True,
-            )  # fmt: skip
-            for number, click in enumerate(found):
-                if click is not None:
-                    disks.add(number, *click)
-            maps = maps_with(previous)
-    return maps
+    opened = cache(network.open)
+    with evaluating(network):
+        made, previous = corrected_clicks(
+            given, lambda *shown: network.answer(opened(images), maps_with(*shown)), recipe.threshold
+        )
+    return maps_with(previous, made)
 
 
 def compute_loss(output: BaseOutput, targets: Tensor, weights: LossRecipe) -> dict[str, Tensor]:
