@@ -85,6 +85,14 @@ def test_a_published_model_says_in_one_line_how_to_get_it(name):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_converted_under_a_model_s_name_is_that_model(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "emc-hrnet18s")
+    assert zoo.load("emc-hrnet18s").name == "toy"
+    (tmp_path / "emc-hrnet18s").rename(tmp_path / zoo.DEFAULT_MODEL)
+    assert zoo.load(zoo.DEFAULT_MODEL).name == zoo.DEFAULT_MODEL  # what ships goes first
+
+
 def test_without_torch_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"emclick\[torch\]"):

@@ -313,6 +313,13 @@ class Box(NamedTuple):
         """Whether image point (x, y) lies in one of its pixels."""
         return self.left - 0.5 <= x < self.right - 0.5 and self.top - 0.5 <= y < self.bottom - 0.5
 
+    def covers(self, other: Box) -> bool:
+        """Whether all of another rectangle lies in it."""
+        return (
+            self.top <= other.top and self.left <= other.left
+            and self.bottom >= other.bottom and self.right >= other.right
+        )  # fmt: skip
+
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """The part of an (H, W, ...) array that it covers; no copy."""
         return array[self.top : self.bottom, self.left : self.right]

@@ -126,13 +126,17 @@ def find_folder(name: str | os.PathLike[str]) -> Path:
         raise UnknownNameError("model", os.fspath(name), list_models(), hint)
     folder = SHIPPED / os.fspath(name)
     if not (folder / CARD_NAME).is_file():
+        if (path / CARD_NAME).is_file():  # converted into a folder of that name
+            return path
         how = entry.obtain or "the installation is damaged, install emclick again"
         raise WeightsError(f"{name} has no weights here: {how}")
     return folder
 
 
-def choose_runtime(folder: Path) -> str:
+def choose_runtime(folder: Path, exports: bool = True) -> str:
     """The runtime for a model folder where none was asked for: onnx if it holds graphs, else torch.
+
+    `exports` says whether graphs of such a model can be made.
 
     Raises:
         MissingExtraError: what would run it is not installed.
@@ -144,6 +148,8 @@ def choose_runtime(folder: Path) -> str:
         return "torch"
     if graphs:
         raise MissingExtraError("onnxruntime is not installed, which emclick needs: pip install onnxruntime")
+    if not exports:
+        raise MissingExtraError(f'{folder} needs PyTorch: pip install "emclick[torch]"')
     raise MissingExtraError(
         f'{folder} holds no ONNX graphs: run `emclick export {folder}` where "emclick[torch]" is installed'
     )
@@ -162,7 +168,7 @@ def load(
     Args:
         name: of the zoo (`list_models`), or a folder made by `emclick convert`, `train` or `export`.
         runtime: name in the table of runtimes; None takes onnx if the model has graphs, else torch.
-        threads: CPU threads; None takes the CPUs that this process may use (torch: leaves them as they are).
+        threads: CPU threads; None takes the CPUs that this process may use.
         precision: what the runtime computes in; each offers fp32, onnx also int8 (where the
             folder holds it), openvino bf16, torch bf16 and fp16.
         device: "cpu", or for torch another one, such as "cuda".
@@ -179,9 +185,9 @@ def load(
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a whole number above 0, not {threads!r}")
     folder = find_folder(name)
-    chosen = runtime or choose_runtime(folder)
     card = read_card(folder)
     loop = METHODS[card.method]
+    chosen = runtime or choose_runtime(folder, "onnx" in loop.runtimes)
     if chosen not in loop.runtimes:
         raise OptionError(
             f"{card.name} ({card.method}) does not run on {chosen}: {loop.needs}; "

@@ -242,8 +242,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(name=name, runtime=runtime, threads=threads, precision=precision)
         return fake_model(name)
 
-    def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None) -> Any:
-        seen.update(model=model.name, short_side=short_side, flip=flip, zoom_in=zoom_in)
+    def sessions_of(
+        model: Any, short_side: int | None, flip: bool, zoom_in: bool | None, threshold: float
+    ) -> Any:
+        seen.update(model=model.name, short_side=short_side, flip=flip, zoom_in=zoom_in, threshold=threshold)
         return BrushSession
 
     monkeypatch.setattr(benchmark, "load_model", load_model)
@@ -277,22 +279,24 @@ def test_evaluate_by_name_writes_the_results_and_drops_the_journal(
 
 def test_evaluate_takes_a_loaded_model(seen: dict[str, Any]) -> None:
     result = evaluate(fake_model("mine"), Squares(1), short_side=300, flip=True, progress=False)
-    assert seen == {"model": "mine", "short_side": 300, "flip": True, "zoom_in": None}
+    assert seen == {"model": "mine", "short_side": 300, "flip": True, "zoom_in": None, "threshold": 0.5}
     assert (result.summary["short_side"], result.summary["flip"]) == (300, True)
 
 
 @pytest.mark.parametrize(
     ("method", "dataset", "wanted"),
     [
-        ("emc", "davis", (576, True, False)),
-        ("emc", "squares", (384, True, False)),
-        ("ritm", "davis", (600, True, True)),
-        ("focalclick", "squares", (256, False, True)),
+        ("emc", "davis", (576, True, False, 0.5)),
+        ("emc", "squares", (384, True, False, 0.5)),
+        ("ritm", "davis", (600, True, True, 0.49)),
+        ("focalclick", "squares", (256, False, True, 0.49)),
     ],
 )
-def test_paper(seen: dict[str, Any], method: str, dataset: str, wanted: tuple[int, bool, bool]) -> None:
+def test_paper(
+    seen: dict[str, Any], method: str, dataset: str, wanted: tuple[int, bool, bool, float]
+) -> None:
     evaluate(fake_model("m", method), Squares(1, name=dataset), paper=True, progress=False)
-    assert (seen["short_side"], seen["flip"], seen["zoom_in"]) == wanted
+    assert (seen["short_side"], seen["flip"], seen["zoom_in"], seen["threshold"]) == wanted
 
 
 @pytest.mark.usefixtures("seen")

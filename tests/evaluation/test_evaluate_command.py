@@ -52,7 +52,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             card=SimpleNamespace(method="emc"),
         )  # fmt: skip
 
-    def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None) -> Any:
+    def sessions_of(
+        model: Any, short_side: int | None, flip: bool, zoom_in: bool | None, threshold: float
+    ) -> Any:
         seen.update(short_side=short_side, flip=flip, zoom_in=zoom_in)
         return BrushSession
 

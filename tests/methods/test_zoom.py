@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from contracts.method_contract import same
 from emclick.clicks import Click, disk_maps
 from emclick.geometry import Box, View, resize_bilinear
 from emclick.methods.base import Options
-from emclick.methods.emc import MASK_LOGIT, EmcMethod
+from emclick.methods.emc import MASK_LOGIT, READY_AFTER_S, EmcMethod
 from emclick.methods.zoom import (
     FINE_FROM,
     WORTHWHILE,
@@ -33,15 +35,6 @@ OBJECT = Box(100, 200, 140, 260)
 
 def choose(present=None, mask: Box | None = OBJECT, clicks=(), click=None, image_hw=IMAGE_HW, short_side=64):
     return choose_box(present, mask, clicks, click, image_hw, short_side)
-
-
-def covers(outer: Box, inner: Box) -> bool:
-    return (
-        outer.top <= inner.top
-        and outer.left <= inner.left
-        and outer.bottom >= inner.bottom
-        and outer.right >= inner.right
-    )
 
 
 # --- where it looks --------------------------------------------------------------------------------------
@@ -94,8 +87,8 @@ def test_aspects_are_few():
 
 def test_positive_clicks_are_part_of_the_object():
     far = Click(100, 120)
-    assert covers(choose(clicks=[far]), Box(120, 100, 121, 101))
-    assert covers(choose(click=far), Box(120, 100, 121, 101))
+    assert choose(clicks=[far]).covers(Box(120, 100, 121, 101))
+    assert choose(click=far).covers(Box(120, 100, 121, 101))
     assert choose(clicks=[Click(10, 10, False)]) == choose()
 
 
@@ -127,8 +120,8 @@ def test_a_part_lies_in_the_image_and_holds_what_it_must(mask, made, click, shor
     box = choose(mask=mask, clicks=made, click=click, short_side=short_side)
     if box is None:
         return
-    assert covers(Box(0, 0, *IMAGE_HW), box)
-    assert covers(box, mask)
+    assert Box(0, 0, *IMAGE_HW).covers(box)
+    assert box.covers(mask)
     assert box.contains(click.x, click.y)
     assert all(box.contains(each.x, each.y) for each in made if each.positive)
     assert min(box.hw) <= WORTHWHILE * min(IMAGE_HW)
@@ -233,7 +226,7 @@ def test_the_second_click_looks_at_the_object():
     two, prediction = method.step(one, Click(120, 65))
     assert one.look.box is None
     assert two.look.box is not None
-    assert covers(two.look.box, one.extent)
+    assert two.look.box.covers(one.extent)
     assert min(two.look.box.hw) < 50
     view = View.fit((120, 200), 32, two.look.box)
     assert runtime.names().count("first") == 2
@@ -315,7 +308,7 @@ def test_an_initial_mask_says_where_to_look_at_once():
     mask[58:84, 98:126] = True
     state, _ = method.step(method.start(method.open(scene()), mask), Click(90, 70, False))
     assert state.look.box is not None
-    assert covers(state.look.box, mask_box(mask))
+    assert state.look.box.covers(mask_box(mask))
 
 
 def test_a_state_of_a_forgotten_part_goes_on_to_the_same_bits():
@@ -327,6 +320,65 @@ def test_a_state_of_a_forgotten_part_goes_on_to_the_same_bits():
     compacted = method.compact(state)
     assert same(method.step(compacted, Click(101, 61))[1].probability, before)
     assert len(state.opened.others) <= 2
+
+
+def test_a_mask_given_later_may_lie_beyond_the_part():
+    """What lies off the part is background: the part has to move, or the mask loses what sticks out."""
+    method = zooming()
+    state = method.start(method.open(scene()))
+    state, _ = method.step(method.step(state, Click(110, 70))[0], Click(120, 65))
+    part = state.look.box
+    assert part is not None
+    given = np.zeros((120, 200), bool)
+    given[part.top + 3 : part.bottom - 3, part.left + 8 : part.right + 6] = True
+    wanted = choose_box(None, mask_box(given), state.clicks, Click(112, 72), (120, 200), 32)
+    assert choose_box(part, mask_box(given), state.clicks, Click(112, 72), (120, 200), 32) == wanted != part
+    after, _ = method.step(method.set_mask(state, given), Click(112, 72))
+    assert after.look.box is None or after.look.box.covers(mask_box(given))
+
+
+def test_a_part_with_too_few_cells_is_not_looked_at():
+    """300x1200 at 28 px is a frame of 28x112, 196 cells; the square part of it at 28 px has 49."""
+    image = np.zeros((300, 1200, 3), np.uint8)
+    image[100:200, 500:600] = 255
+    mask = image[..., 0] > 0
+    for templates, seen in ((49, True), (64, False)):
+        method = EmcMethod(OneObject(), templates, Options(28, zoom_in=True))
+        state, _ = method.step(method.start(method.open(image), mask), Click(550, 150))
+        assert (state.look.box is not None) == seen
+
+
+def begins(runtime: FakeRuntime, count: int) -> bool:
+    """Whether the base network runs that often within the time that getting ready waits, and as much again."""
+    time.sleep(3 * READY_AFTER_S)
+    return runtime.names().count("first") >= count
+
+
+def test_nothing_is_got_ready_for_a_session_that_is_gone():
+    runtime = OneObject()
+    session = Session(FakeModel(runtime), scene(), short_side=32, zoom_in=True)
+    session.click(110, 70)
+    gone = weakref.ref(session)
+    del session
+    assert gone() is None
+    assert not begins(runtime, 2)
+    kept = Session(FakeModel(runtime), scene(), short_side=32, zoom_in=True)
+    kept.click(110, 70)
+    assert begins(runtime, 3)
+
+
+def test_what_was_got_ready_for_another_state_is_stopped_and_comes_when_asked():
+    runtime = OneObject()
+    method = zooming(runtime)
+    start = method.start(method.open(scene()))
+    one, _ = method.step(start, Click(110, 70))
+    method.get_ready(one)
+    method.get_ready(start)  # undone
+    assert not begins(runtime, 2)
+    method.get_ready(one)  # and done again
+    assert begins(runtime, 2)
+    method.get_ready(start)
+    assert method.step(one, Click(120, 65))[0].look.box is not None
 
 
 def test_a_session_takes_the_model_s_word_unless_told():

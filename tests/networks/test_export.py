@@ -12,9 +12,10 @@ import torch
 
 from emclick import graphs, zoo
 from emclick.card import Card, read_card
-from emclick.errors import CheckpointError, WeightsError
-from emclick.networks import export
-from emclick.networks.checkpoint import save_model
+from emclick.errors import CheckpointError, MissingExtraError, OptionError, WeightsError
+from emclick.methods.ritm_spec import RitmSpec
+from emclick.networks import click_maps, export
+from emclick.networks.checkpoint import build_network, save_model
 from emclick.networks.model import EmcNetwork
 from emclick.spec import CorrectionSpec, ModelSpec
 
@@ -132,6 +133,48 @@ def test_a_manifest_that_does_not_parse(copied: Path, content: str, error: type[
 def test_without_graphs_the_way_to_them_is_named(unexported: Path) -> None:
     with pytest.raises(WeightsError, match="emclick export"):
         zoo.load(unexported, runtime="onnx")
+
+
+def test_an_export_of_other_weights_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    folders = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        folders.append(
+            save_model(tmp_path / str(seed), EmcNetwork(SPEC).state_dict(), Card("toy", SPEC, short_side=96))
+        )
+        export.export_model(folders[-1], tmp_path / "out", check=False)
+    assert read_card(tmp_path / "out").sha256 == read_card(folders[1]).sha256
+    assert zoo.load(tmp_path / "out").runtime.name == "onnx"
+
+
+def test_a_model_of_a_method_without_graphs_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = RitmSpec("mobilenet_v2")
+    folder = save_model(
+        tmp_path / "ritm",
+        build_network("ritm", spec).state_dict(),
+        Card("mine", spec, short_side=96, method="ritm"),
+    )
+    with pytest.raises(OptionError, match=r"cannot be exported: .*; it runs on torch$"):
+        export.export_model(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"needs PyTorch: pip install"):
+        zoo.load(folder)
+
+
+def test_ties_of_a_model_without_selection_are_those_of_distances() -> None:
+    torch.manual_seed(0)
+    network = EmcNetwork(
+        ModelSpec("mobilenet_v2", CorrectionSpec(width=8, templates=8, selection=False))
+    ).eval()
+    image, maps = torch.rand(1, 3, 64, 64), click_maps.ClickMaps(1, (64, 64))
+    yes = torch.ones(1, dtype=torch.bool)
+    maps.add(torch.tensor([[30.0, 30.0]]), yes, yes)
+    features = network.first(image, maps.first_click_map()).features
+    # places as far from the click, left and right, above and below
+    assert export.smallest_gap(network, image, features, maps, torch.zeros(1, 1, 16, 16)) == 0
 
 
 def test_a_graph_that_differs_is_not_written(

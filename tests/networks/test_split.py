@@ -11,6 +11,7 @@ from emclick.networks.blocks import upsample_to
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split, upsampled_cells
+from emclick.networks.templates import select_templates
 from emclick.spec import CorrectionSpec, ModelSpec
 
 ABLATIONS = [
@@ -39,6 +40,22 @@ def lively(spec: ModelSpec) -> EmcNetwork:
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2)
     return network.eval()
+
+
+def test_templates_are_ranked_in_float32_in_any_precision() -> None:
+    """bf16 has 117 values where float32 has thousands, and the rank is the channel of the correlation."""
+    network = lively(ModelSpec("mobilenet_v2", CorrectionSpec()))
+    part = split(network).correction
+    features = torch.rand(1, 64, 40, 52)
+    points, sides = torch.tensor([[[20.0, 30.0], [100.0, 60.0]]]), torch.tensor([1.0, 0.0])
+    distances = torch.rand(1, 2, 40, 52)
+    pixels = features.permute(0, 2, 3, 1).reshape(-1, 64)
+    wanted = part.choose(pixels, (40, 52), points, sides, distances)
+    exists = torch.ones(1, 2, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(part.choose(pixels, (40, 52), points, sides, distances), wanted)
+        positive, negative = select_templates(features, points, sides[None] > 0, exists, distances, 64)
+    assert torch.equal(torch.cat([positive, negative]), wanted)
 
 
 @torch.inference_mode()

@@ -162,6 +162,19 @@ def test_threads_are_those_asked_for_or_all_that_may_be_used(toy_folder: Path) -
     assert zoo.load(toy_folder, threads=1).runtime.threads == 1
 
 
+def test_torch_takes_the_cpus_that_may_be_used_not_those_of_the_machine(
+    toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    monkeypatch.setattr("emclick.runtimes.torch.usable_cpus", lambda: before + 1)
+    try:
+        assert zoo.load(toy_folder, runtime="torch").runtime.threads == before + 1
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_graphs_decide_the_default_runtime(toy_folder: Path, tmp_path: Path) -> None:
     assert zoo.choose_runtime(toy_folder) == "onnx"
     assert zoo.load().runtime.name == "onnx"

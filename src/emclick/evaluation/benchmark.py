@@ -39,10 +39,11 @@ class LoadModel:
     short_side: int | None
     flip: bool
     zoom_in: bool | None
+    threshold: float = 0.5
 
     def __call__(self) -> MakeSession:
         loaded = load_model(self.model, self.runtime, self.threads, self.precision)
-        return sessions_of(loaded, self.short_side, self.flip, self.zoom_in)
+        return sessions_of(loaded, self.short_side, self.flip, self.zoom_in, self.threshold)
 
 
 def load_model(
@@ -57,14 +58,17 @@ def load_model(
     return emclick.load(**given) if model is None else emclick.load(os.fspath(model), **given)
 
 
-def sessions_of(model: Any, short_side: int | None, flip: bool, zoom_in: bool | None = None) -> MakeSession:
+def sessions_of(
+    model: Any, short_side: int | None, flip: bool, zoom_in: bool | None = None, threshold: float = 0.5
+) -> MakeSession:
     """A maker of `emclick.Session`s for a loaded model."""
     from emclick.session import Session
 
     def make_session(image: NDArray[np.uint8], initial_mask: NDArray[np.bool_] | None) -> SessionLike:
         return Session(
-            model, image, short_side=short_side, flip=flip, initial_mask=initial_mask, zoom_in=zoom_in
-        )
+            model, image, short_side=short_side, flip=flip, initial_mask=initial_mask, zoom_in=zoom_in,
+            threshold=threshold,
+        )  # fmt: skip
 
     return make_session
 
@@ -169,18 +173,20 @@ def evaluate(
         raise OptionError("several workers load the model themselves; give the model by name or folder")
     share = threads_per_worker(workers, threads)
     loaded: Any = load_model(model, runtime, share, precision) if by_name else model
+    threshold = 0.5
     if paper:
         published = METHODS[loaded.card.method].protocol
         protocol = published.get(dataset if isinstance(dataset, str) else source.name, published[""])
         short_side, flip, zoom_in = protocol.short_side, protocol.flip, protocol.zoom_in
+        threshold = protocol.threshold
     if workers == 1:
         # The model at hand serves; several processes each load their own.
         def load() -> MakeSession:
-            return sessions_of(loaded, short_side, flip, zoom_in)
+            return sessions_of(loaded, short_side, flip, zoom_in, threshold)
     else:
-        load = LoadModel(model, runtime, share, precision, short_side, flip, zoom_in)
+        load = LoadModel(model, runtime, share, precision, short_side, flip, zoom_in, threshold)
 
-    made_by = made_by_of(loaded, short_side, flip, zoom_in) | {"damage": damage}
+    made_by = made_by_of(loaded, short_side, flip, zoom_in) | {"threshold": threshold, "damage": damage}
     target = None if output is None else Path(output)
     journal = Path(resume) if resume is not None else target and journal_path(target)
     result = run_benchmark(

@@ -70,11 +70,13 @@ class PaperProtocol:
         short_side: as in `Options`.
         flip: as in `Options`.
         zoom_in: as in `Options`.
+        threshold: as in `Options`.
     """
 
     short_side: int
     flip: bool = True
     zoom_in: bool = True
+    threshold: float = 0.5
 
 
 class HasClicks(Protocol):

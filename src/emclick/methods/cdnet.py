@@ -96,7 +96,7 @@ class CdnetMethod(Method[OpenedImage, CdnetState]):
     releases = "emclick.networks.cdnet_releases:RELEASES"
     training = "emclick.training.cdnet:CdnetTraining"
     frame = "the part shown becomes a square of short_side; bilinear, corners aligned"
-    protocol: ClassVar = {"": PaperProtocol(384)}
+    protocol: ClassVar = {"": PaperProtocol(384, threshold=0.49)}
 
     @classmethod
     def over(cls, runtime: Any, spec: DeepLabSpec, options: Options) -> CdnetMethod:

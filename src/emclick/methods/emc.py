@@ -5,6 +5,7 @@ Source: METHOD, "The idea", "Mask correction network", "Known faults of the rele
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -134,6 +135,7 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         self.runtime = runtime
         self.templates = templates
         self.options = options
+        self._ready: tuple[weakref.ref[Background[Any]], ...] = ()  # now, to be stopped if nobody wants it
 
     def open(self, image: NDArray[np.uint8]) -> OpenedImage:
         check_image(image)
@@ -189,10 +191,16 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         return replace(state, maps=None)
 
     def get_ready(self, state: EmcState) -> None:
-        look = self._look(state)
+        look, ready = self._look(state), ()
         if look != state.look:
             frame = self._frame(state.opened, look, READY_AFTER_S)
-            self._first(frame, _seen(state.clicks, look.box), READY_AFTER_S)
+            ready = (frame.prepared, self._first(frame, _seen(state.clicks, look.box), READY_AFTER_S))
+        for waiting in self._ready:
+            if (each := waiting()) is not None and each not in ready:
+                each.cancel()
+        for each in ready:
+            each.resume()
+        self._ready = tuple(map(weakref.ref, ready))
 
     def _check_templates(self, view: View) -> None:
         cells = view.grid_hw[0] * view.grid_hw[1]
@@ -245,15 +253,18 @@ class EmcMethod(Method[OpenedImage, EmcState]):
             return self._whole
         hw, side = state.opened.image_hw, self.options.short_side
         box = choose_box(state.look.box, state.extent, state.clicks, click, hw, side)
-        return Look(box, frame_side(len(state.clicks) + 1, side))
+        look = Look(box, frame_side(len(state.clicks) + 1, side))
+        # in proportion a part may be nearer to a square than the image, and have fewer cells
+        return look if _cells(look.view(hw)) >= self.templates else look._replace(box=None)
 
     def _first(self, frame: Frame, seen: tuple[Click, ...], after_s: float = 0) -> Background[_First]:
         """Features and coarse logits of the first positive click in the frame, or of an empty map without one."""
         click = next((Click(each.x, each.y) for each in seen if each.positive), None)
+        views, prepared = frame.views, frame.prepared  # not the frame, which holds what is computed here
 
         def compute() -> _First:
-            maps = np.stack([_first_map(click, view) for view in frame.views])
-            handle = frame.prepared.result()
+            maps = np.stack([_first_map(click, view) for view in views])
+            handle = prepared.result()
             with self.runtime.lock:
                 return _First(*self.runtime.first(handle, maps))
 

@@ -85,7 +85,7 @@ class FbrsMethod(Method[OpenedImage, FbrsState]):
     releases = "emclick.networks.fbrs_releases:RELEASES"
     training = "emclick.training.fbrs:FbrsTraining"
     frame = "the longer side of the part shown becomes short_side; bilinear, corners aligned"
-    protocol: ClassVar = {"": PaperProtocol(400), "davis": PaperProtocol(600)}
+    protocol: ClassVar = {"": PaperProtocol(400, threshold=0.49), "davis": PaperProtocol(600, threshold=0.49)}
     runtimes = ("torch",)
     needs = "it optimises by gradients at every click, which only PyTorch gives"
 

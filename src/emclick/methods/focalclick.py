@@ -92,7 +92,7 @@ class FocalClickMethod(Method[NDArray[np.uint8], FocalClickState]):
     releases = "emclick.networks.focalclick_releases:RELEASES"
     training = "emclick.training.focalclick:FocalClickTraining"
     frame = "target and focus crop become squares of short_side; bilinear, corners aligned"
-    protocol: ClassVar = {"": PaperProtocol(256, flip=False)}
+    protocol: ClassVar = {"": PaperProtocol(256, flip=False, threshold=0.49)}
 
     @classmethod
     def over(cls, runtime: Any, spec: FocalClickSpec, options: Options) -> FocalClickMethod:
@@ -131,9 +131,14 @@ class FocalClickMethod(Method[NDArray[np.uint8], FocalClickState]):
         clicks = (*state.clicks, click)
         before = state.picture.paint() if state.painted is None else state.painted
         look = self._look(state, clicks, before)
-        later = len(clicks) > COARSE_CLICKS
-        picture = state.picture.with_focus(look) if later else Picture(image_hw, look, (look,))
-        painted = picture.paint()
+        if len(clicks) > COARSE_CLICKS:
+            picture, painted = state.picture.with_focus(look), before.copy()
+            look.paint_focus(
+                painted
+            )  # on what is there: what the new crop leaves out of the picture, it covers
+        else:
+            picture = Picture(image_hw, look, (look,))
+            painted = picture.paint()
         painted.flags.writeable = False
         result = FocalClickState(state.opened, clicks, picture, None, state.corrects, painted)
         if self.options.progressive_merge or state.corrects:

@@ -97,7 +97,7 @@ class Picture:
 
     def with_focus(self, look: Look) -> Picture:
         """This with the focus crop of `look` on it, without those that it covers."""
-        kept = (each for each in self.looks if not _covers(look.focus, each.focus))
+        kept = (each for each in self.looks if not look.focus.covers(each.focus))
         return replace(self, looks=(*kept, look))
 
     def paint(self) -> Float:
@@ -178,10 +178,3 @@ def _sampled(frame: Float, start: float, stop: float, count: int) -> Float:
     weight = (at - low).astype(np.float32)[:, None]
     blended = frame[low] * (1 - weight) + frame[np.minimum(low + 1, size - 1)] * weight
     return blended.astype(np.float32, copy=False)
-
-
-def _covers(one: Box, other: Box) -> bool:
-    return (
-        one.top <= other.top and one.left <= other.left
-        and one.bottom >= other.bottom and one.right >= other.right
-    )  # fmt: skip

@@ -113,7 +113,7 @@ class RitmMethod(Method[OpenedImage, RitmState]):
         "the longer side of a zoomed part becomes short_side, of the whole image at most "
         "twice that; bilinear, corners aligned"
     )
-    protocol: ClassVar = {"": PaperProtocol(400), "davis": PaperProtocol(600)}
+    protocol: ClassVar = {"": PaperProtocol(400, threshold=0.49), "davis": PaperProtocol(600, threshold=0.49)}
 
     @classmethod
     def over(cls, runtime: Any, spec: RitmSpec, options: Options) -> RitmMethod:

@@ -52,8 +52,8 @@ def choose_roi(
     wanted = _around(_hull(mask, pixels), image_hw, rule)
     if present is None:
         return wanted
-    # the last row and column count as outside, as published
-    inside = all(
+    # a mask that was given may lie anywhere; of a click the last row and column count as outside, as published
+    inside = present.covers(mask) and all(
         present.top <= row < present.bottom - 1 and present.left <= column < present.right - 1
         for row, column in pixels
     )

@@ -98,7 +98,7 @@ def choose_box(
 
     Args:
         present: the part that the mask was made in; None for all of the image.
-        mask: the box of the present mask; None while there is none.
+        mask: the box of the present mask, which a given mask may have outside the part; None while there is none.
         clicks: those made so far.
         click: the next one if it is known; the part then holds it.
         image_hw: (H, W).
@@ -115,7 +115,7 @@ def choose_box(
         wanted = _around(_hull(hull, [click], image_hw), image_hw, short_side)
     if present is None:
         return wanted
-    holds = click is None or present.contains(click.x, click.y)
+    holds = present.covers(mask) and (click is None or present.contains(click.x, click.y))
     whole = Box(0, 0, *image_hw)
     return present if holds and _overlap(present, wanted or whole) >= KEEP_OVERLAP else wanted
 

@@ -19,13 +19,14 @@ import onnx
 import torch
 from torch.export import Dim
 
-from emclick.card import CARD_NAME, Card
+from emclick.card import CARD_NAME, Card, read_card
 from emclick.clicks import ClickMaps, disk_maps
-from emclick.errors import CheckpointError
+from emclick.errors import CheckpointError, OptionError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.geometry import View
 from emclick.graphs import GRAPHS, MANIFEST_NAME, graph_file, manifest
 from emclick.images import read_image
+from emclick.methods import METHODS
 from emclick.networks import click_maps
 from emclick.networks.checkpoint import load_model
 from emclick.networks.model import EmcNetwork
@@ -142,7 +143,10 @@ def smallest_gap(
     """The smallest difference between neighbours among the best template scores of either polarity."""
     corrector, clicks = network.corrector, maps.input()
     fused = corrector.fuse(pixels, features, clicks.disks, previous)
-    scores = template_scores(fused, clicks.points, clicks.positive, clicks.exists, clicks.distances)
+    scores = template_scores(
+        fused, clicks.points, clicks.positive, clicks.exists, clicks.distances,
+        use_similarity=corrector.spec.selection,
+    )  # fmt: skip
     best = scores.topk(corrector.spec.templates + 1, dim=2).values
     return float((best[..., :-1] - best[..., 1:]).min())
 
@@ -160,12 +164,18 @@ def export_model(
 
     Raises:
         CheckpointError: the graphs differ from the network by more than `TOLERANCE`; nothing is written.
+        OptionError: a model of a method whose networks have no graphs.
         WeightsError, UnknownNameError: as `emclick.load`.
         WriteError: the folder is not writable or the disk is full.
     """
     from emclick.runtimes.onnx import OnnxRuntime
 
     folder = find_folder(model)
+    method = METHODS[read_card(folder).method]
+    if "onnx" not in method.runtimes:
+        raise OptionError(
+            f"{model} cannot be exported: {method.needs}; it runs on {', '.join(method.runtimes)}"
+        )
     network, card = load_model(folder)
     graphs = trace(network)
     checked = check_runtime(OnnxRuntime(graphs), network, card.short_side) if check else None
@@ -174,16 +184,16 @@ def export_model(
             f"the graphs of {card.name} differ from PyTorch by {checked.error:.1e} (at most {TOLERANCE:.0e}); "
             "nothing was written"
         )
-    _write(make_folder(folder if output is None else output), card, graphs, checked)
+    _write(folder if output is None else make_folder(output), folder, card, graphs, checked)
     return checked
 
 
-def _write(target: Path, card: Card, graphs: dict[str, bytes], check: Check | None) -> None:
+def _write(target: Path, folder: Path, card: Card, graphs: dict[str, bytes], check: Check | None) -> None:
     tools = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     facts = {"opset": OPSET, "tools": tools} | (check.to_dict() if check is not None else {})
     for name, data in graphs.items():
         write_bytes(target / graph_file(name), data)
-    if not (target / CARD_NAME).exists():
+    if target != folder:  # also over an export of earlier weights
         write_text(target / CARD_NAME, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
     # last: until it is there, the graphs are not the model's
     write_text(target / MANIFEST_NAME, json.dumps(manifest(card, graphs, facts), indent=2) + "\n")

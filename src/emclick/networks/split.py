@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from emclick.networks.correction import STRIDE
 from emclick.networks.fold import InParts, conv_of, fold, linear_of
 from emclick.networks.model import EmcNetwork
+from emclick.networks.templates import in_float32
 from emclick.spec import CorrectionSpec
 
 IMAGE_CHANNELS = 3 * STRIDE**2
@@ -109,8 +110,10 @@ class CorrectionPart(nn.Module):
             height, width = size_hw
             cells = torch.round(points[0] / STRIDE)
             rows, columns = cells[:, 0].clamp(0, height - 1), cells[:, 1].clamp(0, width - 1)
-            clicked = F.normalize(pixels.index_select(0, (rows * width + columns).long()), dim=1)
-            similarity = (clicked @ pixels.t()) / torch.linalg.vector_norm(pixels, dim=1).clamp_min(1e-12)
+            with in_float32(pixels):
+                exact = pixels.float()
+                clicked = F.normalize(exact.index_select(0, (rows * width + columns).long()), dim=1)
+                similarity = (clicked @ exact.t()) / torch.linalg.vector_norm(exact, dim=1).clamp_min(1e-12)
             chosen = positive[:, None]
             own = torch.stack([(similarity * chosen).amax(0), (similarity * (1 - chosen)).amax(0)])
             near = (own + 1 - own.flip(0)) * near

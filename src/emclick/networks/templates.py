@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +34,14 @@ def gather_pixels(features: Tensor, indices: Tensor) -> Tensor:
     return flat.gather(2, index).transpose(1, 2)
 
 
+def in_float32(like: Tensor) -> contextlib.AbstractContextManager[object]:
+    """A context without autocast on the tensor's device: templates are ranked by differences that bf16 rounds away."""
+    kind = like.device.type
+    if not torch.is_autocast_enabled(kind):  # asked, so that an exporter does not see the context
+        return contextlib.nullcontext()
+    return torch.autocast(kind, enabled=False)
+
+
 @torch.no_grad()
 def template_scores(
     features: Tensor, points: Tensor, positive: Tensor, exists: Tensor, distances: Tensor,
@@ -57,8 +67,9 @@ def template_scores(
     near = 1 - distances.flatten(2).float()
     if not use_similarity:
         return near
-    unit = F.normalize(features.detach().float(), dim=1)
-    similarity = click_features(unit, points.float()) @ unit.flatten(2)
+    with in_float32(features):
+        unit = F.normalize(features.detach().float(), dim=1)
+        similarity = click_features(unit, points.float()) @ unit.flatten(2)
     s_positive = (similarity * (exists & positive)[..., None]).amax(1)
     s_negative = (similarity * (exists & ~positive)[..., None]).amax(1)
     return torch.stack([s_positive + 1 - s_negative, s_negative + 1 - s_positive], 1) * near

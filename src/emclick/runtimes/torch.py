@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emclick.card import Card
+from emclick.cpus import usable_cpus
 from emclick.graphs import GRAPHS
 from emclick.networks.checkpoint import load_model
 from emclick.networks.correction import STRIDE, ClickInput
@@ -98,7 +99,8 @@ class TorchRuntime(PartsRuntime):
         Raises as `load_model`, and as the class.
         """
         network, card = load_model(folder)
-        return torch_runtime(network, device, threads, precision), card
+        # PyTorch's own default knows nothing of a container's share of the CPUs
+        return torch_runtime(network, device, threads or usable_cpus(), precision), card
 
     @torch.inference_mode()
     def run(self, part: str, *arrays: Any) -> Sequence[Tensor]:
