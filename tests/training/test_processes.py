@@ -68,6 +68,7 @@ def process(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo")
     check_norm()
     dist.destroy_process_group()
+
     train_here(Path(folder))
 
 
@@ -91,7 +92,11 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
     if "forkserver" in multiprocessing.get_all_start_methods():
         how = "forkserver"
         multiprocessing.set_forkserver_preload([__name__])  # PyTorch is imported once for both
-    start_processes(process, (free_port(), str(folders[1])), nprocs=COUNT, start_method=how)
+    arguments = (free_port(), str(folders[1]))
+    started = start_processes(process, arguments, nprocs=COUNT, join=False, daemon=True, start_method=how)
+    # one that fails leaves the other in a sum that never comes: it takes the first signal for a wish to stop gently
+    while not started.join(grace_period=5):
+        pass
     one, two = (read_state(folder) for folder in folders)
     assert one["step"] == two["step"] == 1
     assert one["network"].keys() == two["network"].keys()
