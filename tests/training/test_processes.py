@@ -68,7 +68,6 @@ def process(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo")
     check_norm()
     dist.destroy_process_group()
-
     train_here(Path(folder))
 
 
