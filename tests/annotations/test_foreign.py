@@ -391,6 +391,15 @@ def test_voc_as_published_with_void_and_transparency(tmp_path: Path) -> None:
         ]
 
 
+def test_voc_classes_of_another_size_are_not_decoded(tmp_path: Path) -> None:
+    save(tmp_path / "SegmentationObject" / "a.png", Image.fromarray(labels_picture()))
+    save(tmp_path / "SegmentationClass" / "a.png", Image.new("L", (2000, 2000)))
+    path = tmp_path / "SegmentationClass" / "a.png"
+    path.write_bytes(path.read_bytes()[:60])  # what would be decoded is damaged: it does not come to that
+    with pytest.raises(AnnotationError, match="another size"):
+        make_format("voc").read(tmp_path, IMAGES)
+
+
 def test_voc_classes_alone_are_an_object_each(tmp_path: Path) -> None:
     classes = Image.fromarray(labels_picture())
     classes.putpalette(voc_palette().tobytes())
@@ -468,6 +477,10 @@ def test_an_instances_json_cannot_reach_outside(tmp_path: Path) -> None:
     record = {"name": "a.jpg", "file": "../secret.png", "objects": []}
     write_json(tmp_path / "in" / "instances.json", {"labels": [], "images": [record]})
     with pytest.raises(AnnotationError, match="secret"):
+        make_format("instances").read(tmp_path / "in", IMAGES)
+    record["file"] = "a\0b.png"
+    write_json(tmp_path / "in" / "instances.json", {"labels": [], "images": [record]})
+    with pytest.raises(AnnotationError, match="image 1: there is no file"):
         make_format("instances").read(tmp_path / "in", IMAGES)
 
 
@@ -599,6 +612,35 @@ def test_zips_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("emclick.annotations.archive.MAX_BYTES", 2_000_000)
     with pytest.raises(AnnotationError, match="unpacks to more"):
         make_format("coco").read(path, IMAGES)
+
+
+def test_texts_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emclick.annotations.reading.MAX_TEXT_BYTES", 100)
+    for name, file in (("coco", "a.json"), ("yolo", "a.txt"), ("yolo", "data.yaml"), ("voc", "labelmap.txt")):
+        folder = tmp_path / file.replace(".", "-")
+        folder.mkdir()
+        (folder / "a.txt").write_text("")
+        save(folder / "a.png", Image.fromarray(labels_picture()))
+        (folder / file).write_text(" " * 101)
+        with pytest.raises(AnnotationError, match=rf"{file} is larger"):
+            make_format(name).read(folder, IMAGES)
+
+
+def test_a_small_zip_does_not_unpack_to_a_large_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emclick.annotations.archive.FREE_TEXT_BYTES", 1 << 20)
+    content = json.dumps(coco()).encode()
+    for size, taken in ((1 << 20, True), (2 << 20, False)):
+        path = tmp_path / f"{size}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.json", content.ljust(size))
+        if taken:
+            assert make_format("coco").read(path, IMAGES).images
+            continue
+        with pytest.raises(AnnotationError, match=r"'a\.json' unpacks to more than 1 MB"):
+            make_format("coco").read(path, IMAGES)
+    with zipfile.ZipFile(path, "w") as archive:  # as large in the zip
+        archive.writestr("a.json", content.ljust(2 << 20))
+    assert make_format("coco").read(path, IMAGES).images
 
 
 def test_zips_damaged_at_any_byte(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
+
 from contracts.format_contract import FormatContract, painted, plain, without_empty
-from emclick.annotations import FORMATS
+from emclick.annotations import FORMATS, make_format
 from emclick.annotations.model import AnnotationSet
+from emclick.errors import OptionError
 
 
 def only_used(annotations: AnnotationSet) -> AnnotationSet:
@@ -85,6 +88,15 @@ class TestArchive(FormatContract):
 def test_every_format_of_the_table_is_held_to_the_contract() -> None:
     held = {kind.format_name for kind in FormatContract.__subclasses__()}
     assert held == set(FORMATS)
+
+
+def test_every_option_says_what_it_does_and_a_tolerance_is_a_length() -> None:
+    for name, kind in FORMATS.items():
+        assert all(each.metadata["about"] for each in fields(kind))
+        if "tolerance_px" in [each.name for each in fields(kind)]:
+            for wrong in (-1.0, float("nan"), float("inf")):
+                with pytest.raises(OptionError, match="tolerance_px"):
+                    make_format(name, tolerance_px=wrong)
 
 
 def test_every_format_and_option_is_documented() -> None:

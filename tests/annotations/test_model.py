@@ -137,6 +137,8 @@ def test_runs_of_no_pixels_are_taken_out() -> None:
         {"size": [True, 2], "counts": [2]},
         {"size": [2, 2], "counts": "22O2"},
         {"size": [2, 2], "counts": None},
+        {"size": [2, 2], "counts": "0" * 30 + "4"},  # runs of nothing, as many as memory holds
+        {"size": [2, 2], "counts": [0] * 30 + [4]},
     ],
 )
 def test_what_is_no_rle_is_refused(value: object) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from servers import HW, click, client_of, first_image, mask_of, new_object, write_images
 
+from emclick.annotations import FORMATS
 from emclick.annotations.model import Rle
 from emclick.web.app import MEDIA_TYPES, STATIC
 from helpers import blob, picture
@@ -503,6 +505,19 @@ def test_pixels_and_thumbnails(folder: Path) -> None:
         assert client.get(f"/api/images/{broken['id']}").json()["problem"] == broken["problem"]
 
 
+def test_a_picture_that_no_longer_fits_its_objects_is_not_shown(folder: Path) -> None:
+    with client_of(folder) as client:
+        one = new_object(client, rle=BLOB)["id"]
+    cv2.imwrite(str(folder / "image0.png"), picture(44, 60))
+    with client_of(folder) as client:
+        image = first_image(client)
+        assert "60x44" in image["problem"]
+        for kind in ("pixels", "thumbnail"):
+            refused(client.get(f"/api/images/{image['id']}/{kind}"), 409, "image_changed")
+        assert "60x44" in refused(click(client, one, 5, 5), 409, "image_changed")
+        assert client.get(f"/api/objects/{one}").json()["rle"] == BLOB
+
+
 def test_opening_prepares_this_image_and_the_next(client) -> None:
     images = client.get("/api/images").json()
     assert client.post(f"/api/images/{images[0]['id']}/open").status_code == 202
@@ -545,6 +560,79 @@ def test_mask_files_become_objects(client) -> None:
     )
     noise = np.random.default_rng(0).integers(0, 60_000, HW).astype(np.uint16)
     refused(client.post(at, content=cv2.imencode(".png", noise)[1].tobytes()), 422, "mask_refused")
+
+
+def test_more_labels_than_a_person_makes(client) -> None:
+    """LVIS has 1203."""
+    image = first_image(client)
+    labels = [{"id": n, "name": f"label\t{n}"} for n in range(1203)]
+    file = {
+        "images": [{"id": 1, "file_name": image["name"]}],
+        "categories": labels,
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "segmentation": BLOB}],
+    }
+    answer = client.post("/api/import?format=coco", content=json.dumps(file).encode())
+    assert answer.json() == {"objects": 1, "skipped": []}
+    kept = client.get("/api/project").json()["labels"]
+    assert [each["name"] for each in kept] == [f"label {n}" for n in range(1203)]
+    assert client.put("/api/project/labels", json=kept).json() == kept
+    assert new_object(client, label=kept[7]["name"])["label"] == "label 7"
+
+
+def test_a_label_comes_only_with_its_object(client) -> None:
+    refused(client.patch("/api/objects/nope", json={"label": "dog"}), 404, "not_found")
+    image = first_image(client)["id"]
+    outside = {"label": "dog", "clicks": [{"x": 1000, "y": 1}]}
+    refused(client.post(f"/api/images/{image}/objects", json=outside), 422, "click_outside")
+    assert client.get("/api/project").json()["labels"] == []
+
+
+def test_neighbours_that_are_finished_or_locked_are_kept_out_of(client) -> None:
+    one = new_object(client, rle=BLOB)["id"]
+    for field in ("visible", "finished", "locked"):
+        other = new_object(client, rle=BLOB)["id"]
+        client.patch(f"/api/objects/{other}", json={field: field != "visible"})
+        cleaned = client.post(f"/api/objects/{one}/clean", json={"op": "avoid"}).json()
+        assert mask_of(cleaned).any() == (field == "visible")
+        client.patch(f"/api/objects/{other}", json={"finished": False, "locked": False})
+        client.put(f"/api/objects/{one}/mask", json={"rle": BLOB})
+
+
+def test_exports_take_the_options_of_their_format(client) -> None:
+    new_object(client, rle=BLOB, label="dog")
+    kinds = []
+    for query in ("", "&polygons=true", "&polygons=true&bridge_holes=true", "&bridge_holes=true"):
+        (entry,) = client.get(f"/api/export?format=coco{query}").json()["annotations"]
+        kinds.append(type(entry["segmentation"]))
+    assert kinds == [dict, dict, list, dict]  # the mask has a hole
+    exact, loose = (
+        len(client.get(f"/api/export?format=yolo&tolerance_px={each}").content) for each in (0, 3)
+    )
+    assert loose < exact
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/export?format=voc&davis=true").content)) as archive:
+        pictures = {name for name in archive.namelist() if name.endswith(".png")}
+        assert pictures == {f"Annotations/image{n}.png" for n in range(3)}
+    said = refused(client.get("/api/export?format=voc&polygons=true"), 422, "refused")
+    assert "davis" in said
+    refused(client.get("/api/export?format=yolo&tolerance_px=nan"), 422, "refused")
+    refused(client.get("/api/export?format=coco&tolerance_px=much"), 422, "invalid")
+    refused(client.get("/api/export?format=coco&poligons=true"), 422, "invalid")
+    refused(client.get("/api/export?polygons=true"), 422, "invalid")
+
+
+def test_every_option_of_every_format_is_described(client) -> None:
+    described = client.get("/openapi.json").json()["paths"]["/api/export"]["get"]["parameters"]
+    found = {each["name"]: each for each in described}
+    for name, kind in FORMATS.items():
+        for option in fields(kind):
+            assert name in found[option.name]["description"].partition(":")[0]
+    assert {name: each["schema"]["type"] for name, each in found.items()} == {
+        "format": "string",
+        "polygons": "boolean",
+        "bridge_holes": "boolean",
+        "tolerance_px": "number",
+        "davis": "boolean",
+    }
 
 
 @pytest.mark.parametrize("name", ["coco", "labelme", "voc", "yolo", "instances", "zip"])
@@ -664,6 +752,14 @@ def test_the_page_and_its_files(client) -> None:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == MEDIA_TYPES[path.suffix]
         assert answer.content == path.read_bytes()
+    script = client.get("/static/js/main.js")
+    assert script.headers["cache-control"] == "no-cache"
+    again = client.get("/static/js/main.js", headers={"If-None-Match": f'"x", W/{script.headers["etag"]}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", script.headers["etag"])
+    assert client.get("/static/js/main.js", headers={"If-None-Match": '"x"'}).status_code == 200
+    assert (
+        client.get("/", headers={"If-None-Match": page.headers["etag"]}).status_code == 200
+    )  # with its cookie
     refused(client.get("/static/"), 404, "not_found")
     refused(client.get("/static/js"), 404, "not_found")
 

@@ -204,6 +204,11 @@ def test_masks_of_files(tmp_path: Path) -> None:
         96,
         200,
     ]
+    binary = Image.fromarray(np.where(values == 1, 255, 0).astype(np.uint8))
+    binary.putpalette(list(range(256)) * 3)  # 0 and 255 alone: a mask, and no "ignore"
+    assert [each.area for each in read_masks(saved(tmp_path / "b.png", "PNG", binary).read_bytes(), hw)] == [
+        96
+    ]
     deep = cv2.imencode(".png", values.astype(np.uint16) * 100)[1].tobytes()
     assert [each.area for each in read_masks(deep, hw)] == [96, 200, 9]
     grey = cv2.imencode(".png", values)[1].tobytes()

@@ -24,6 +24,7 @@ from emclick.web.errors import (
     StaleError,
     StorageError,
 )
+from emclick.web.messages import LabelIn
 from emclick.web.records import Guard, NewItem
 from emclick.web.store import PROJECT_NAME, Project
 from helpers import blob, picture
@@ -60,7 +61,6 @@ def test_what_was_stored_is_there_again(folder: Path) -> None:
     with Project.open(folder, exclusive=True) as project:
         project.read_sizes()
         one = an_object(project, label="dog", color="#102030", initial=MASK)
-        project.need_labels(["dog"])
         project.set_settings({"theme": "dark"})
         for n in range(4):
             project.objects.add_item(one, item(n), NO_GUARD, {})
@@ -180,7 +180,6 @@ def test_keys_apply_once(project: Project) -> None:
 
 def test_labels_are_renamed_on_objects_and_may_swap(project: Project) -> None:
     one, two = an_object(project, label="a"), an_object(project, label="b")
-    project.need_labels(["a", "b"])
     a, b = project.labels()
     project.set_labels(
         [(a.id, "b", "#111111", "1"), (b.id, "a", "#222222", None), (None, "c", "#333333", None)]
@@ -192,6 +191,35 @@ def test_labels_are_renamed_on_objects_and_may_swap(project: Project) -> None:
     with pytest.raises(RequestError):
         project.set_labels([(None, "z", "#111111", None), (None, "z", "#222222", None)])
     assert len(project.labels()) == 3
+
+
+def test_undo_brings_back_a_renamed_label_by_its_new_name(project: Project) -> None:
+    one = an_object(project, label="dog")
+    image = project.objects.get(one).image
+    project.images.set_fields(one, {"label": "cat", "color": "#112233"}, NO_GUARD)
+    project.images.set_fields(one, {"color": "#445566"}, NO_GUARD)
+    dog, cat = project.labels()
+    project.set_labels([(dog.id, "cat", "#111111", None), (cat.id, "dog", "#222222", None)])
+    assert project.objects.get(one).label == "dog"
+    project.images.move(image, -1, NO_GUARD)
+    project.images.move(image, -1, NO_GUARD)
+    assert project.objects.get(one).label == "cat"
+    project.set_labels([(dog.id, "beast", "#111111", None), (cat.id, "dog", "#222222", None)])
+    project.images.move(image, +1, NO_GUARD)
+    project.images.move(image, -1, NO_GUARD)
+    assert (project.objects.get(one).label, project.objects.get(one).color) == ("beast", None)
+
+
+def test_labels_come_only_with_an_object(project: Project) -> None:
+    with pytest.raises(NotFoundError):
+        project.images.set_fields("nothing", {"label": "x"}, NO_GUARD)
+    with pytest.raises(NotFoundError):
+        project.images.make_objects("nothing", [("x", None, None)], NO_GUARD)
+    elsewhere = AnnotationSet((AnnotatedImage("nowhere.png", HW, (AnnotatedObject(MASK, "x"),)),), ("x", "y"))
+    assert project.add_annotations(elsewhere) == 0
+    assert project.labels() == []
+    an_object(project, label="x")
+    assert [each.name for each in project.labels()] == ["x"]
 
 
 def test_changes_are_numbered(project: Project) -> None:
@@ -221,6 +249,27 @@ def test_a_new_file_and_a_gone_one_are_seen_at_the_next_opening(folder: Path) ->
     (folder / "renamed.png").rename(folder / "image0.png")
     with Project.open(folder, exclusive=True) as project:
         assert {each.name: each.objects for each in project.images.all()}["image0.png"] == 1
+
+
+def test_a_file_replaced_by_one_of_another_size_is_a_problem_until_it_is_back(folder: Path) -> None:
+    with Project.open(folder, exclusive=True) as project:
+        project.read_sizes()
+        an_object(project, initial=MASK)
+    path = folder / "image0.png"
+    old = path.read_bytes()
+    cv2.imwrite(str(path), picture(80, 20))
+    with Project.open(folder, exclusive=True) as project:
+        image = project.images.all()[0]
+        assert image.image_hw == HW
+        assert image.problem is not None
+        assert "20x80" in image.problem
+        assert f"{HW[1]}x{HW[0]}" in image.problem
+        assert image.name not in project.image_sizes()
+        assert len(project.annotations().images[0].objects) == 1
+    path.write_bytes(old)
+    with Project.open(folder, exclusive=True) as project:
+        assert project.images.all()[0].problem is None
+        assert project.image_sizes()["image0.png"] == HW
 
 
 def test_one_process_writes_others_read(folder: Path, project: Project) -> None:
@@ -345,9 +394,33 @@ def test_annotations_go_out_and_come_in(project: Project, tmp_path: Path) -> Non
     assert out.images[0] == given.images[0]
     assert out.labels == ("cat", "dog")
     state = project.objects.of_image(project.images.all()[0].id)[0]
-    assert (state.position, state.initial) == (0, MASK)
+    assert (state.position, state.initial, state.finished) == (0, MASK, True)
     project.images.move(state.image, -1, NO_GUARD)
     assert not project.annotations().images[0].objects
+
+
+def test_what_is_imported_can_be_sent_back(project: Project) -> None:
+    """A label that the page may not send would refuse every later change of the list."""
+    name = project.images.all()[0].name
+    given = AnnotatedObject(MASK, "a\tlabel\n" + 300 * "x"), AnnotatedObject(MASK, "half \ud800")
+    project.add_annotations(AnnotationSet((AnnotatedImage(name, HW, given),), ("tab\there", given[0].label)))
+    names = [each.name for each in project.labels()]
+    assert names == ["tab here", "a label " + 192 * "x", "half ?"]
+    assert [each.label for each in project.objects.of_image(project.images.all()[0].id)] == names[1:]
+    assert all(LabelIn(name=each, color="#000000").name == each for each in names)
+
+
+def test_the_status_comes_in_without_objects_and_never_goes_back(project: Project) -> None:
+    images = [each.name for each in project.images.all()]
+    given = ("done", "work", "todo")
+    told = AnnotationSet(tuple(AnnotatedImage(name, HW, (), each) for name, each in zip(images, given)))
+    assert project.add_annotations(told, "k") == 0
+    assert [each.status for each in project.images.all()] == list(given)
+    project.images.set_status(project.images.all()[0].id, "work", NO_GUARD)
+    project.images.set_status(project.images.all()[2].id, "done", NO_GUARD)
+    project.add_annotations(told, "k")  # sent again: nothing happens again
+    project.add_annotations(AnnotationSet((AnnotatedImage(images[2], HW, (), "work"),)))
+    assert [each.status for each in project.images.all()] == ["work", "work", "done"]
 
 
 def test_old_keys_are_dropped(folder: Path, project: Project) -> None:

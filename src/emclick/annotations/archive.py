@@ -14,13 +14,13 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
-from emclick.annotations.base import File, Format, check_names, checked_name, new_folder
+from emclick.annotations.base import File, Format, check_names, checked_name, new_folder, photograph
 from emclick.annotations.coco import Coco
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.instances import Instances
 from emclick.annotations.labelme import LabelMe
 from emclick.annotations.model import AnnotationSet
-from emclick.annotations.reading import Sizes
+from emclick.annotations.reading import MAX_TEXT_BYTES, Sizes, portable_name
 from emclick.annotations.voc import Voc
 from emclick.annotations.yolo import Yolo
 from emclick.errors import WriteError
@@ -29,6 +29,9 @@ from emclick.files import write_atomic
 MAX_FILES = 500_000
 MAX_BYTES = 8 << 30
 """What a zip may unpack to; more is refused before or while it is unpacked."""
+
+FREE_TEXT_BYTES, MAX_RATIO = 16 << 20, 100
+"""Text in a zip may be so large in any case, and beyond that so many times what it takes in the zip."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same annotations give the same bytes
 _STORED = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".zip")
@@ -92,7 +95,7 @@ class Archive(Format):
 
 def _photos(annotations: AnnotationSet, images: Path) -> Iterator[tuple[str, Path]]:
     for image in annotations.images:
-        yield f"images/{image.name}", images / checked_name(image.name)
+        yield f"images/{portable_name(image.name)}", photograph(images, image.name)
 
 
 def write_zip(file: IO[bytes], contents: Iterable[File], copies: Iterable[tuple[str, Path]] = ()) -> None:
@@ -184,6 +187,10 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, path: Path) -> None:
         )
     left = MAX_BYTES
     for each in wanted:
+        # a text is read whole: a small zip must not fill the memory
+        most = min(MAX_TEXT_BYTES, max(FREE_TEXT_BYTES, MAX_RATIO * each.compress_size))
+        if not each.filename.lower().endswith(".png") and each.file_size > most:
+            raise AnnotationError(f"the zip {path}: {each.filename!r} unpacks to more than {most >> 20} MB")
         name = each.filename.replace("\\", "/")  # some Windows tools write it so
         try:
             target = folder / checked_name(name)

@@ -7,28 +7,42 @@ A format's `files` only makes names and bytes; writing them to a folder or into 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, ClassVar
 
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.model import AnnotationSet
-from emclick.annotations.reading import UNLABELLED, Sizes, without_suffix
-from emclick.errors import WriteError
+from emclick.annotations.reading import UNLABELLED, Sizes, portable_name, without_suffix
+from emclick.errors import OptionError, WriteError
 from emclick.files import make_folder, write_bytes
 
 File = tuple[str, bytes]
 """Path relative to the export's folder, and content."""
 
 
+def option(default: Any, about: str) -> Any:
+    """A field of a format: one of its options, with a line for people who choose."""
+    return dataclasses.field(default=default, metadata={"about": about})
+
+
+def check_tolerance(tolerance_px: float) -> None:
+    """Raise `OptionError` unless an edge can move by so much."""
+    if not (math.isfinite(tolerance_px) and tolerance_px >= 0):
+        raise OptionError(f"tolerance_px is a number of pixels from 0 on, not {tolerance_px}")
+
+
 class Format(ABC):
-    """One annotation format. Subclasses are frozen dataclasses whose fields are the format's options.
+    """One annotation format. Subclasses are frozen dataclasses whose fields, made by `option`, are the format's
+    options.
 
     Attributes:
         name: as in the table.
@@ -54,7 +68,7 @@ class Format(ABC):
 
     def photo_path(self, annotations: AnnotationSet, name: str) -> str:
         """Where the export keeps the photograph `name`."""
-        return name
+        return portable_name(name)
 
     def export(self, annotations: AnnotationSet, folder: Path, images: Path | None = None) -> list[Path]:
         """Write all files below `folder`, which must be new or empty; it appears whole or not at all.
@@ -156,7 +170,7 @@ def _copy(images: Path, name: str, folder: Path, relative: str) -> Path:
     target = folder / checked_name(relative)
     make_folder(target.parent)
     try:
-        shutil.copyfile(images / checked_name(name), target)
+        shutil.copyfile(photograph(images, name), target)
     except OSError as error:
         raise WriteError(f"cannot copy the photograph {name}: {error.strerror or error}") from error
     return target
@@ -182,19 +196,32 @@ def checked_name(name: str) -> str:
 
 
 def check_names(annotations: AnnotationSet) -> None:
-    """`checked_name` for every image."""
+    """`checked_name` for every image, as it will be written."""
     for image in annotations.images:
-        checked_name(image.name)
+        checked_name(portable_name(image.name))
+
+
+def photograph(images: Path, name: str) -> Path:
+    """Where the photograph `name` is, which may hold any character that names on this system may.
+
+    Raises:
+        AnnotationError: not inside `images`.
+    """
+    path = PurePath(name)
+    if path.is_absolute() or path.drive or ".." in path.parts:
+        raise AnnotationError(f"{name!r} is no path inside a folder")
+    return images / path
 
 
 def stems(annotations: AnnotationSet) -> dict[str, str]:
-    """Image name -> its path without suffix, for files that stand for an image; with the suffix where two
-    images would share it (also on file systems that ignore case)."""
-    without = {image.name: without_suffix(image.name) for image in annotations.images}
+    """Image name -> its path as written, without suffix, for files that stand for an image; with the suffix where
+    two images would share it (also on file systems that ignore case)."""
+    written = {image.name: portable_name(image.name) for image in annotations.images}
+    without = {name: without_suffix(path) for name, path in written.items()}
     stem_times = Counter(stem.casefold() for stem in without.values())
-    names = {name.casefold() for name in without}
+    paths = {path.casefold() for path in written.values()}
     return {
-        name: stem if stem_times[stem.casefold()] == 1 and stem.casefold() not in names else name
+        name: stem if stem_times[stem.casefold()] == 1 and stem.casefold() not in paths else written[name]
         for name, stem in without.items()
     }
 

@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from emclick.annotations.base import File, Format, number_labels, to_json, written_label
+from emclick.annotations.base import (
+    File,
+    Format,
+    check_tolerance,
+    number_labels,
+    option,
+    to_json,
+    written_label,
+)
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.model import AnnotatedObject, AnnotationSet, Rle
 from emclick.annotations.polygons import join, simplify, trace
@@ -26,6 +34,7 @@ from emclick.annotations.reading import (
     decode_rle,
     find_files,
     is_number,
+    portable_name,
     read_color,
     read_json,
     read_label,
@@ -53,9 +62,16 @@ class Coco(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     single_file: ClassVar[str | None] = "annotations.json"
 
-    polygons: bool = False
-    bridge_holes: bool = False
-    tolerance_px: float = 0.0
+    polygons: bool = option(False, "polygons instead of RLE, where they say the same")
+    bridge_holes: bool = option(
+        False, "with polygons: also for objects with holes, joined to the outside by a line"
+    )
+    tolerance_px: float = option(
+        0.0, "lets a polygon's edge move by so many pixels to save points; 0 is exact"
+    )
+
+    def __post_init__(self) -> None:
+        check_tolerance(self.tolerance_px)
 
     def files(self, annotations: AnnotationSet) -> Iterator[File]:
         """`annotations.json`."""
@@ -100,7 +116,7 @@ class Coco(Format):
         )
 
     def photo_path(self, annotations: AnnotationSet, name: str) -> str:
-        return f"images/{name}"
+        return f"images/{portable_name(name)}"
 
     def _segmentation(self, rle: Rle) -> Any:
         if not self.polygons:

@@ -126,6 +126,19 @@ def read_indexed(path: Path) -> Indexed:
     return Indexed(values, dict(zip(numbers, triples)), False)
 
 
+def object_numbers(indexed: Indexed, alone: bool = True) -> list[int]:
+    """The values that stand for objects, smallest first.
+
+    Args:
+        indexed: the picture.
+        alone: nothing beside it says what its values mean: one of nothing but 0 and 255 is a mask, not void.
+    """
+    found = [int(each) for each in np.unique(indexed.values) if each != 0]
+    if indexed.deep or (alone and found == [VOID]):
+        return found
+    return [each for each in found if each != VOID]
+
+
 def _opened(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():

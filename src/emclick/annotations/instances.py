@@ -25,6 +25,7 @@ from emclick.annotations.reading import (
     decode_rle,
     find_files,
     is_number,
+    portable_name,
     read_color,
     read_json,
     size_differs,
@@ -59,7 +60,7 @@ class Instances(Format):
         yield _LIST, to_json({"version": 1, "labels": labels, "images": records})
 
     def photo_path(self, annotations: AnnotationSet, name: str) -> str:
-        return f"images/{name}"
+        return f"images/{portable_name(name)}"
 
     def parse(self, path: Path, images: Sizes) -> AnnotationSet:
         """As `Format.read`: the export's folder or its JSON, a folder of numbered PNGs, or one PNG."""
@@ -122,7 +123,10 @@ def _read_listed(path: Path, out: Collected) -> None:
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
-    path = (folder / name.replace("\\", "/")).resolve()
+    try:
+        path = (folder / name.replace("\\", "/")).resolve()
+    except ValueError:  # a character that no file name has
+        path = folder
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise AnnotationError(f"{where}: there is no file {name!r} beside the JSON")
     return path

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emclick.annotations.base import File, Format, stems, to_json, written_label
+from emclick.annotations.base import File, Format, check_tolerance, option, stems, to_json, written_label
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.model import AnnotatedImage, AnnotatedObject, AnnotationSet, Rle
 from emclick.annotations.polygons import fill, join, simplify, trace
@@ -59,8 +59,13 @@ class LabelMe(Format):
     about: ClassVar[str] = "LabelMe JSON, one per photograph, masks or polygons"
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
 
-    polygons: bool = False
-    tolerance_px: float = 0.0
+    polygons: bool = option(False, "polygons instead of masks")
+    tolerance_px: float = option(
+        0.0, "lets a polygon's edge move by so many pixels to save points; 0 is exact"
+    )
+
+    def __post_init__(self) -> None:
+        check_tolerance(self.tolerance_px)
 
     def files(self, annotations: AnnotationSet) -> Iterator[File]:
         """One JSON per image, also for those without objects."""
@@ -166,9 +171,7 @@ def _image_of(relative: Path, image_path: Any, names: Names) -> tuple[str | None
     """The image that a JSON at `relative` is about: by imagePath, seen from where the JSON lies, else by its name."""
     tries = [str(relative.with_suffix("").as_posix())]
     if isinstance(image_path, str) and image_path:
-        tries.insert(
-            0, (PurePosixPath(relative.parent.as_posix()) / image_path.replace("\\", "/")).as_posix()
-        )
+        tries.insert(0, (PurePosixPath(relative.parent.as_posix()) / image_path).as_posix())
     reasons = []
     for each in tries:
         name, why = names.find(each)

@@ -29,6 +29,7 @@ STATUSES = ("todo", "work", "done")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RAGGED = 64  # pixels to a change, down the columns, below which sorting the changes costs more than it saves
+_LONGEST = 2, 16  # characters or numbers of an RLE: so many to a pixel, and so many more
 _LONGEST_NUMBER = 7  # characters of 5 bits each: 35 bits hold every length and every difference of two
 
 
@@ -96,6 +97,11 @@ class Rle:
         counts = value["counts"]
         if isinstance(counts, bytes):
             counts = counts.decode("ascii", "replace")
+        if (
+            isinstance(counts, (list, str))
+            and len(counts) > _LONGEST[0] * size_hw[0] * size_hw[1] + _LONGEST[1]
+        ):
+            raise MaskError(f"the counts of an RLE are too long for {size_hw[1]}x{size_hw[0]} pixels")
         if isinstance(counts, list):
             runs = _checked(_whole_numbers(counts), size_hw)
             return cls.encode(_filled(runs, size_hw))

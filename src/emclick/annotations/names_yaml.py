@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emclick.annotations.errors import AnnotationError
+from emclick.annotations.reading import read_text
 
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 _ESCAPES = {
@@ -46,10 +47,10 @@ def read_names(path: Path) -> dict[int, str]:
     """Class names by number, from a `data.yaml`, or from a text file with one name a line.
 
     Raises:
-        AnnotationError: no names in it, or written in a way that is not understood.
+        AnnotationError: no names in it, written in a way that is not understood, or too large.
         OSError: it cannot be read.
     """
-    text = path.read_bytes().decode("utf-8-sig", "replace")
+    text = read_text(path)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     if path.suffix.lower() not in (".yaml", ".yml"):
         return {number: line.strip() for number, line in enumerate(lines) if line.strip()}

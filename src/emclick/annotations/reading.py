@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,12 @@ Sizes = Mapping[str, tuple[int, int]]
 UNLABELLED = "__unlabelled__"
 """Stands for the label "" in files whose formats want a name."""
 
+MAX_TEXT_BYTES = 512 << 20
+"""Of one file of text: COCO's train2017 has 450 MB. What it says takes several times as much memory."""
+
+_WRITTEN = {":": "%3A", "\\": "%5C", "%": "%25"}
+_UNWRITABLE = re.compile(r"[:\\]|%(?=3A|5C|25)", re.IGNORECASE)
+
 
 def read_label(label: str) -> str:
     """The label that a file's name stands for (the inverse of `base.written_label`)."""
@@ -30,15 +37,35 @@ def without_suffix(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
+def portable_name(name: str) -> str:
+    """A path as exports write it, for every system: ":" and "\\" percent-encoded, and "%" where that would be
+    taken for one of them; no two names become one."""
+    return _UNWRITABLE.sub(lambda found: _WRITTEN[found.group()], name)
+
+
+def read_text(path: Path, errors: str = "replace") -> str:
+    """The content of a text file in UTF-8; `errors` as in `bytes.decode`.
+
+    Raises:
+        AnnotationError: it is larger than `MAX_TEXT_BYTES`.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise AnnotationError(f"{path} is larger than {MAX_TEXT_BYTES >> 20} MB: split it")
+    return path.read_bytes().decode("utf-8-sig", errors)
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        AnnotationError: it is not JSON in UTF-8, or nested too deep.
+        AnnotationError: it is not JSON in UTF-8, nested too deep, or too large (see `read_text`).
         OSError: it cannot be read.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(read_text(path, "strict"))
+    except AnnotationError:
+        raise
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path} is not valid JSON: {error}") from error
 
@@ -103,7 +130,8 @@ def size_differs(name: str, known_hw: tuple[int, int], found_hw: tuple[int, int]
 class Names:
     """Finds the known image that a foreign file means: by its path, by the end of a path, or by its name.
 
-    Names are compared in Unicode NFC, "\\" is "/", and case counts only where it tells two apart.
+    Names are compared in Unicode NFC, as they are or as `portable_name` writes them; "\\" is "/" where no name
+    has it; case counts only where it tells two apart.
     """
 
     exact: Mapping[str, str]
@@ -118,7 +146,8 @@ class Names:
         for name in names:
             plain = unicodedata.normalize("NFC", name)
             exact[plain] = name
-            forms = [plain] if suffix else [plain, without_suffix(plain)]
+            whole = dict.fromkeys((plain, portable_name(plain)))
+            forms = list(whole if suffix else (*whole, *map(without_suffix, whole)))
             for form in forms[1:]:
                 shorter.setdefault(form, []).append(name)
             for form in forms:
@@ -137,9 +166,10 @@ class Names:
             name: what the file says; any end of it may be known, or be the end of a known name.
             exactly: tried first, as whole names.
         """
-        for each in exactly:
-            if _plain(each) in self.exact:
-                return self.exact[_plain(each)], ""
+        for each in (*exactly, name):
+            for form in (unicodedata.normalize("NFC", each), _plain(each)):
+                if form in self.exact:
+                    return self.exact[form], ""
         parts = [part for part in _plain(name).split("/") if part not in ("", ".", "..")]
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
         for end in ends:

@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from emclick.annotations.base import File, Format, number_labels, stems, written_label
+from emclick.annotations.base import File, Format, number_labels, option, stems, written_label
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.indexed import (
     VOID,
     Indexed,
     Indices,
+    object_numbers,
     paint,
     palette_png,
     picture_size,
@@ -26,7 +27,16 @@ from emclick.annotations.indexed import (
     voc_palette,
 )
 from emclick.annotations.model import AnnotatedObject, AnnotationSet, Rle
-from emclick.annotations.reading import Collected, Names, Sizes, find_files, read_label, size_differs
+from emclick.annotations.reading import (
+    Collected,
+    Names,
+    Sizes,
+    find_files,
+    portable_name,
+    read_label,
+    read_text,
+    size_differs,
+)
 
 _HEAD = "# label:color_rgb:parts:actions"
 _VOC_CLASSES = [
@@ -48,7 +58,7 @@ class Voc(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".png",)
     lossy: ClassVar[bool] = True
 
-    davis: bool = False
+    davis: bool = option(False, "DAVIS: one PNG of the objects' numbers, without classes")
 
     def files(self, annotations: AnnotationSet) -> Iterator[File]:
         """SegmentationObject/, SegmentationClass/, the list of images and `labelmap.txt`."""
@@ -76,7 +86,7 @@ class Voc(Format):
             yield "labelmap.txt", _labelmap(numbers).encode("utf-8")
 
     def photo_path(self, annotations: AnnotationSet, name: str) -> str:
-        return f"JPEGImages/{name}"
+        return f"JPEGImages/{portable_name(name)}"
 
     def parse(self, path: Path, images: Sizes) -> AnnotationSet:
         """As `Format.read`: the dataset's folder, a folder of PNGs, or one PNG."""
@@ -163,7 +173,7 @@ class _Labels:
     def _read(cls, path: Path) -> _Labels:
         by_number: dict[int, str] = {}
         by_color: dict[tuple[int, int, int], str] = {}
-        for line in path.read_bytes().decode("utf-8-sig", "replace").splitlines():
+        for line in read_text(path).splitlines():
             name, *rest = line.rsplit(":", 3)
             parts = rest[0].split(",") if len(rest) == 3 else []
             if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) < 256 for part in parts):
@@ -197,11 +207,11 @@ def _by_object(
                 f"voc: {class_file.name}: no such file in SegmentationClass; its objects have no label"
             )
         else:
-            classes = read_indexed(class_file)
-            if classes.values.shape != indexed.values.shape:
+            if picture_size(class_file) != indexed.values.shape:
                 raise AnnotationError(f"voc: {class_file} has another size than its SegmentationObject")
+            classes = read_indexed(class_file)
     objects: list[AnnotatedObject] = []
-    for number in _numbers(indexed, alone=classes is None):
+    for number in object_numbers(indexed, alone=classes is None):
         mask = indexed.values == number
         kind = 0 if classes is None else _usual(classes, mask)
         label = "" if classes is None or kind == 0 else labels.name(kind, classes)
@@ -212,16 +222,8 @@ def _by_object(
 def _by_class(indexed: Indexed, labels: _Labels) -> list[AnnotatedObject]:
     return [
         AnnotatedObject(Rle.encode(indexed.values == number), labels.name(number, indexed))
-        for number in _numbers(indexed, alone=False)
+        for number in object_numbers(indexed, alone=False)
     ]
-
-
-def _numbers(indexed: Indexed, alone: bool) -> list[int]:
-    """The objects' numbers; `alone`: a file of nothing but 0 and 255 is a mask, not one with void."""
-    found = [int(each) for each in np.unique(indexed.values) if each != 0]
-    if indexed.deep or (alone and found == [VOID]):
-        return found
-    return [each for each in found if each != VOID]
 
 
 def _usual(classes: Indexed, mask: np.ndarray) -> int:

@@ -15,12 +15,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from emclick.annotations.base import File, Format, number_labels, stems, written_label
+from emclick.annotations.base import (
+    File,
+    Format,
+    check_tolerance,
+    number_labels,
+    option,
+    stems,
+    written_label,
+)
 from emclick.annotations.errors import AnnotationError
 from emclick.annotations.model import AnnotatedImage, AnnotatedObject, AnnotationSet, Rle
 from emclick.annotations.names_yaml import read_names, write_names
 from emclick.annotations.polygons import fill, join, simplify, trace
-from emclick.annotations.reading import Collected, Names, Sizes, find_files, read_label
+from emclick.annotations.reading import (
+    Collected,
+    Names,
+    Sizes,
+    find_files,
+    portable_name,
+    read_label,
+    read_text,
+)
 
 _DIGITS = 8  # a thousandth of a pixel in an image of 100 000
 _BESIDE = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
@@ -40,7 +56,12 @@ class Yolo(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".yaml", ".yml")
     lossy: ClassVar[bool] = True
 
-    tolerance_px: float = 0.0
+    tolerance_px: float = option(
+        0.0, "lets a polygon's edge move by so many pixels to save points; 0 is exact"
+    )
+
+    def __post_init__(self) -> None:
+        check_tolerance(self.tolerance_px)
 
     def files(self, annotations: AnnotationSet) -> Iterator[File]:
         """`labels/train/NAME.txt` for every image, and `data.yaml`."""
@@ -58,7 +79,7 @@ class Yolo(Format):
         yield "data.yaml", text.encode("utf-8")
 
     def photo_path(self, annotations: AnnotationSet, name: str) -> str:
-        return f"images/train/{name}"
+        return f"images/train/{portable_name(name)}"
 
     def _line(self, each: AnnotatedObject, number: int, image: AnnotatedImage) -> str | None:
         islands = [simplify(island, self.tolerance_px) for island in trace(each.mask.decode())]
@@ -118,7 +139,7 @@ def _labels(path: Path) -> dict[int, str]:
 def _read_one(
     path: Path, shown: str, image_hw: tuple[int, int], labels: Mapping[int, str]
 ) -> Iterator[AnnotatedObject]:
-    text = path.read_bytes().decode("utf-8-sig", "replace")
+    text = read_text(path)
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:

@@ -28,8 +28,8 @@ def import_annotations_command(
 ) -> None:
     """Take masks in, to be looked through and corrected by clicks with `emclick serve`.
 
-    Each object comes in as one step that can be undone, after the objects that are there. Images are found by their
-    names; what cannot be taken is listed. A damaged file changes nothing.
+    An image's objects come in after those that are there, finished, as one step that can be undone. Images are found by
+    their names; what cannot be taken is listed. A damaged file changes nothing.
 
     Example: emclick import-annotations photos instances_val2017.json --format coco
     """

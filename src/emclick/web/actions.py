@@ -70,7 +70,6 @@ class Actions:
             if clicks:
                 made = [self._make_clicked(picture, label, color, initial, clicks, guard)]
             else:
-                self._project.need_labels([label])
                 made = self._project.images.make_objects(image_id, [(label, color, initial)], guard)
         return self._project.objects.get(made[0]), _ms(began)
 
@@ -111,7 +110,7 @@ class Actions:
         return self._changed(object_id, guard, make)
 
     def clean(self, object_id: str, op: str, area: int, guard: Guard) -> Changed:
-        """One of `CLEANERS`, or "avoid": take away what other finished objects of the image cover."""
+        """One of `CLEANERS`, or "avoid": take away what the image's other objects cover, finished or locked."""
 
         def make(state: ObjectState) -> NewItem | None:
             mask = state.rle.decode()
@@ -171,12 +170,14 @@ class Actions:
 
         Raises:
             ImageReadError: it cannot be read.
-            ImageChangedError: its file is gone.
+            ImageChangedError: its file is gone, or no longer fits its objects.
         """
         image = self._project.measured(image.id)
         if not image.present:
             raise ImageChangedError(f"the file {image.name} is gone from the folder: put it back")
-        if image.problem is not None or not image.width:
+        if image.problem is not None and image.width:  # it could be read once, and has objects
+            raise ImageChangedError(image.problem)
+        if not image.width:
             raise ImageReadError(image.problem or f"{image.name} cannot be read")
         return Picture(image.id, image.version, self._project.image_path(image), image.image_hw)
 
@@ -205,7 +206,6 @@ class Actions:
         kind, payload = ("click", _clicked(clicks)) if len(clicks) == 1 else ("batch", _batched(clicks))
         try:
             outcome = self._engine.step(Work(ours, picture, initial, THRESHOLD, list), kind, payload)
-            self._project.need_labels([label])
             first = ours, _reached(kind, payload, outcome, THRESHOLD)
             made = self._project.images.make_object(picture.id, label, color, initial, first, guard)
         except BaseException:
@@ -260,7 +260,7 @@ class Actions:
     def _others(self, state: ObjectState) -> np.ndarray[Any, np.dtype[np.bool_]]:
         covered = np.zeros(state.image_hw, np.bool_)
         for each in self._project.objects.of_image(state.image):
-            if each.finished and each.id != state.id:
+            if (each.finished or each.locked) and each.id != state.id:
                 covered |= each.rle.decode()
         return covered
 

@@ -21,7 +21,16 @@ from emclick.web.routes.images import image_routes
 from emclick.web.routes.objects import object_routes
 from emclick.web.routes.project import project_routes
 from emclick.web.security import Access, Guardian
-from emclick.web.services import RESPONSES, Listeners, Services, on_error, on_http, on_invalid
+from emclick.web.services import (
+    RESPONSES,
+    KnownHeader,
+    Listeners,
+    Services,
+    is_known,
+    on_error,
+    on_http,
+    on_invalid,
+)
 from emclick.web.store import Project
 
 STATIC = Path(__file__).parent / "static"
@@ -88,11 +97,11 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", response_class=HTMLResponse, tags=["server"], responses=RESPONSES)
     async def page() -> Response:
         """The page. With `?token=TOKEN` it also sets the cookie."""
-        return _file(files, "index.html")
+        return _file(files, "index.html", None)  # always whole: only an answer with the page sets the cookie
 
     @app.get("/static/{name:path}", include_in_schema=False)
-    async def static(name: str) -> Response:
-        return _file(files, name)
+    async def static(name: str, if_none_match: KnownHeader = None) -> Response:
+        return _file(files, name, if_none_match)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -103,9 +112,17 @@ def _add_page(app: FastAPI) -> None:
         return Response(STYLE, media_type="text/css")
 
 
-def _file(files: dict[str, Path], name: str) -> Response:
+def _file(files: dict[str, Path], name: str, known: str | None) -> Response:
     path = files.get(name)
     if path is None:
         raise NotFoundError("there is no such file")
     # asked for again each time, answered with 304 if it is the same: an update shows at once
-    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+    file = FileResponse(
+        path,
+        media_type=MEDIA_TYPES[path.suffix],
+        headers={"cache-control": "no-cache"},
+        stat_result=path.stat(),
+    )
+    if not is_known(file.headers["etag"], known):
+        return file
+    return Response(status_code=304, headers={name: file.headers[name] for name in ("etag", "cache-control")})

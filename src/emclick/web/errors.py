@@ -38,6 +38,14 @@ class StaleError(EmclickError, ValueError):
 class ImageChangedError(EmclickError, ValueError):
     """An image file that no longer fits the objects made on it, or is gone."""
 
+    @classmethod
+    def by_size(cls, name: str, now_hw: tuple[int, int], then_hw: tuple[int, int]) -> ImageChangedError:
+        """Its (H, W) is another one than when its objects were made."""
+        return cls(
+            f"{name} is {now_hw[1]}x{now_hw[0]} pixels now, but was {then_hw[1]}x{then_hw[0]} when its objects "
+            "were made: put the old file back"
+        )
+
 
 class RequestError(EmclickError, ValueError):
     """A request that cannot be answered.

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from emclick.annotations.model import Rle
 from emclick.errors import HistoryError
 from emclick.web import objects
 from emclick.web.database import Database, Transaction
-from emclick.web.errors import NotFoundError, RequestError, StaleError
+from emclick.web.errors import ImageChangedError, NotFoundError, RequestError, StaleError
+from emclick.web.labels import add_labels
 from emclick.web.library import FoundFile
 from emclick.web.records import IMAGE_COLUMNS, Guard, ImageState, NewItem, image_state
 
 UNRECORDED = frozenset({"visible", "locked"})
 """Fields whose change is no step of an image's history: how one looks at it, not what it is."""
+
+Measured = tuple[str, tuple[int, int] | None, str | None]
+"""An image's id, (H, W) if it can be read, and otherwise why not."""
 
 
 class Images:
@@ -73,8 +77,13 @@ class Images:
         found = self._database.read("SELECT id FROM object WHERE seq > ? AND NOT deleted", seq)
         return int(last["seq"]), [row["id"] for row in images], [row["id"] for row in found]
 
-    def take_in(self, files: Sequence[FoundFile]) -> None:
-        """Make the list of images that of the folder: new ones added, changed ones to be read again, others kept."""
+    def take_in(self, files: Sequence[FoundFile], measure: Callable[[tuple[str, str]], Measured]) -> None:
+        """Make the list of images that of the folder: new ones added, changed ones to be read again, others kept.
+
+        Args:
+            files: what the folder holds.
+            measure: (id, name) -> size, asked at once of changed images that have objects: these must still fit.
+        """
         known = {
             row["name"]: (row["id"], row["place"], row["present"], row["mtime_ns"], row["bytes"])
             for row in self._database.read("SELECT * FROM image")
@@ -85,6 +94,9 @@ class Images:
         gone = [name for name, values in known.items() if name not in wanted and values[2]]
         if not (new or moved or gone):
             return
+        changed = {name for name in moved if known[name][3:] != wanted[name][2:]}
+        used = self._database.read("SELECT id, name FROM image WHERE id IN (SELECT image FROM object)")
+        measured = [measure((row["id"], row["name"])) for row in used if row["name"] in changed]
         with self._database.write() as tx:
             tx.many(
                 "INSERT INTO image (id, name, place, mtime_ns, bytes, seq) VALUES (?, ?, ?, ?, ?, ?)",
@@ -94,12 +106,12 @@ class Images:
                 "UPDATE image SET place = ?, present = ?, mtime_ns = ?, bytes = ?, seq = ? WHERE name = ?",
                 [(*wanted[name], tx.seq, name) for name in moved],
             )
-            changed = [name for name in moved if known[name][3:] != wanted[name][2:]]
             tx.many(
                 """UPDATE image SET problem = NULL, width =
                    CASE WHEN EXISTS (SELECT 1 FROM object WHERE image = image.id) THEN width END WHERE name = ?""",
                 [(name,) for name in changed],
             )
+            _set_sizes(tx, measured)
             tx.many("UPDATE image SET present = 0, seq = ? WHERE name = ?", [(tx.seq, name) for name in gone])
 
     def unread(self) -> list[tuple[str, str]]:
@@ -109,14 +121,10 @@ class Images:
         )
         return [(row["id"], row["name"]) for row in rows]
 
-    def set_sizes(self, found: Iterable[tuple[str, tuple[int, int] | None, str | None]]) -> None:
-        """Store (id, (H, W) or None, problem or None) of images. An image with objects keeps its size."""
+    def set_sizes(self, found: Iterable[Measured]) -> None:
+        """Store sizes and problems. An image with objects keeps its size; another one is its problem."""
         with self._database.write() as tx:
-            for image_id, image_hw, problem in found:
-                used = tx.one("SELECT 1 FROM object WHERE image = ? LIMIT 1", image_id) is not None
-                if image_hw is not None and not used:
-                    tx.run("UPDATE image SET height = ?, width = ? WHERE id = ?", *image_hw, image_id)
-                tx.run("UPDATE image SET problem = ?, seq = ? WHERE id = ?", problem, tx.seq, image_id)
+            _set_sizes(tx, found)
 
     def set_status(self, image_id: str, status: str, guard: Guard) -> None:
         """Set "todo", "work" or "done"; no step of the history. With a key that was used before, nothing happens."""
@@ -128,15 +136,23 @@ class Images:
             objects.remember(tx, image_id, guard, {})
 
     def make_objects(
-        self, image_id: str, wanted: Sequence[tuple[str, str | None, Rle | None]], guard: Guard
-    ) -> list[str]:
-        """New objects of (label, color, initial mask), one step of the image's history; returns their ids.
+        self, image_id: str, wanted: Sequence[tuple[str, str | None, Rle | None]], guard: Guard, *,
+        finished: bool = False, labels: Sequence[str] = (),
+    ) -> list[str]:  # fmt: skip
+        """New objects, one step of the image's history; returns their ids.
+
+        Args:
+            image_id: of the image.
+            wanted: (label, color, initial mask) of each.
+            guard: key and seq, if the client sent them.
+            finished: whether nobody works on them any more.
+            labels: to be in the project's list before the objects' own.
 
         Raises:
             NotFoundError, StaleError, StorageError: as elsewhere.
             RequestError: the key was used for another kind of change.
         """
-        return self._make(image_id, [(*each, None) for each in wanted], guard)
+        return self._make(image_id, [(*each, None) for each in wanted], guard, finished, labels)
 
     def make_object(
         self, image_id: str, label: str, color: str | None, initial: Rle | None, first: tuple[str, NewItem],
@@ -152,16 +168,17 @@ class Images:
 
     def _make(
         self, image_id: str, wanted: Sequence[tuple[str, str | None, Rle | None, tuple[str, NewItem] | None]],
-        guard: Guard,
+        guard: Guard, finished: bool = False, labels: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         with self._database.write() as tx:
             known = tx.one("SELECT answer FROM request WHERE scope = ? AND key = ?", image_id, guard.key)
             if known is not None:
                 return made_with(json.loads(known["answer"]))
             state = _image(tx, image_id, guard)
+            add_labels(tx, [*labels, *(label for label, *_ in wanted)])
             made = []
             for label, color, initial, first in wanted:
-                made.append(objects.insert(tx, image_id, label, color, initial, first and first[0]))
+                made.append(objects.insert(tx, image_id, label, color, initial, first and first[0], finished))
                 if first is not None:
                     objects.insert_item(tx, first[0], 1, first[1])
             _record(tx, state, "made", {"objects": made})
@@ -187,6 +204,7 @@ class Images:
             if _answered(tx, object_id, guard):
                 return
             before = objects.checked(tx, object_id, guard)
+            add_labels(tx, [fields.get("label", "")])
             objects.set_fields(tx, object_id, fields)
             recorded = [
                 name for name in fields if name not in UNRECORDED and getattr(before, name) != fields[name]
@@ -251,6 +269,20 @@ def _image(tx: Transaction, image_id: str, guard: Guard) -> ImageState:
     if guard.seq is not None and guard.seq != state.seq:
         raise StaleError(f"image {image_id} has changed elsewhere (seq {state.seq}, not {guard.seq})")
     return state
+
+
+def _set_sizes(tx: Transaction, found: Iterable[Measured]) -> None:
+    for image_id, image_hw, problem in found:
+        used = tx.one(
+            """SELECT name, height, width FROM image
+               WHERE id = ? AND width IS NOT NULL AND EXISTS (SELECT 1 FROM object WHERE image = image.id)""",
+            image_id,
+        )
+        if image_hw is not None and used is None:
+            tx.run("UPDATE image SET height = ?, width = ? WHERE id = ?", *image_hw, image_id)
+        elif image_hw is not None and used is not None and image_hw != (used["height"], used["width"]):
+            problem = str(ImageChangedError.by_size(used["name"], image_hw, (used["height"], used["width"])))
+        tx.run("UPDATE image SET problem = ?, seq = ? WHERE id = ?", problem, tx.seq, image_id)
 
 
 def _answered(tx: Transaction, scope: str, guard: Guard) -> bool:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from emclick.clicks import Click
 from emclick.web.actions import Changed
+from emclick.web.labels import MAX_LABEL, is_control
 from emclick.web.records import Guard, ImageState, ObjectState
 
 Status = Literal["todo", "work", "done"]
@@ -15,7 +16,7 @@ MAX_CLICKS = 1000
 
 
 def _plain(text: str) -> str:
-    if any(ord(each) < 32 or ord(each) == 127 for each in text):
+    if any(map(is_control, text)):
         raise ValueError("must not hold control characters")
     return text
 
@@ -31,7 +32,7 @@ Key = Annotated[
     ),
 ]  # fmt: skip
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", max_length=7, description="#rrggbb")]
-Name = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
+Name = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_plain)]
 Coordinate = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1, le=2**31)]
 Box = Annotated[
     list[int],
@@ -95,7 +96,7 @@ class MaskRequest(Guarded):
 
 class CleanRequest(Guarded):
     """`largest`: keep the largest part. `fill`: fill holes (up to `area`). `min_area`: drop parts below `area`.
-    `avoid`: take away what other finished objects cover."""
+    `avoid`: take away what other objects cover that are finished or locked."""
 
     op: Literal["largest", "fill", "min_area", "avoid"]
     area: Annotated[int, Field(strict=True, ge=0, le=2**31, description="Pixels; 0 for no limit.")] = 0

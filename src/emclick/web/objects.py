@@ -112,14 +112,14 @@ def new_id() -> str:
 
 def insert(
     tx: Transaction, image_id: str, label: str = "", color: str | None = None, initial: Rle | None = None,
-    object_id: str | None = None,
+    object_id: str | None = None, finished: bool = False,
 ) -> str:  # fmt: skip
     """A new object, drawn last; returns its id."""
     object_id = object_id or new_id()
     tx.run(
-        """INSERT INTO object (id, image, label, color, initial, seq, place) VALUES (?, ?, ?, ?, ?, ?,
+        """INSERT INTO object (id, image, label, color, initial, finished, seq, place) VALUES (?, ?, ?, ?, ?, ?, ?,
            (SELECT coalesce(max(place), 0) + 1 FROM object WHERE image = ?))""",
-        object_id, image_id, label, color, None if initial is None else initial.counts, tx.seq, image_id,
+        object_id, image_id, label, color, None if initial is None else initial.counts, finished, tx.seq, image_id,
     )  # fmt: skip
     tx.run("UPDATE image SET status = 'work' WHERE id = ? AND status = 'todo'", image_id)
     return object_id

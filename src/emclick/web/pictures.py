@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emclick.annotations.indexed import VOID, read_indexed
+from emclick.annotations.indexed import object_numbers, read_indexed
 from emclick.annotations.model import Rle
 from emclick.errors import ImageReadError, MaskError
 from emclick.images import MAX_MEGAPIXELS, read_image, read_mask
@@ -115,7 +115,7 @@ def _encoded(pixels: Pixels, suffix: str, quality: int) -> bytes:
 
 def read_masks(data: bytes, image_hw: tuple[int, int]) -> list[Rle]:
     """The masks in an image file: one for each value of a palette or 16-bit PNG (0 is background, and so is 255 in
-    a palette), else one of all that is not 0; none if it is all background.
+    a palette that holds other numbers), else one of all that is not 0; none if it is all background.
 
     Raises:
         MaskError: another size than the image, or more than `MAX_OBJECTS` values.
@@ -128,8 +128,7 @@ def read_masks(data: bytes, image_hw: tuple[int, int]) -> list[Rle]:
             height, width = read_size(path)
             if (height, width) == image_hw:
                 found = read_indexed(path)
-                values = [int(each) for each in np.unique(found.values) if each]
-                values = values if found.deep else [each for each in values if each != VOID]
+                values = object_numbers(found)
                 if len(values) > MAX_OBJECTS:
                     raise MaskError(
                         f"the mask holds {len(values)} values; at most {MAX_OBJECTS} objects are taken"

@@ -142,8 +142,6 @@ def read_picture(picture: Picture) -> Pixels:
     """
     pixels = read_image(picture.path)
     if pixels.shape[:2] != picture.image_hw:
-        raise ImageChangedError(
-            f"{picture.path.name} is {pixels.shape[1]}x{pixels.shape[0]} pixels now, but was "
-            f"{picture.image_hw[1]}x{picture.image_hw[0]} when its objects were made: put the old file back"
-        )
+        height, width, _ = pixels.shape
+        raise ImageChangedError.by_size(picture.path.name, (height, width), picture.image_hw)
     return pixels

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
-from fastapi import Request
+from fastapi import Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from emclick.annotations.errors import AnnotationError
@@ -119,8 +119,10 @@ ERRORS: tuple[tuple[type[BaseException], int, str], ...] = (
     (UnknownNameError, 422, "unknown_name"),
     (WriteError, 503, "storage"),
     (EmclickError, 422, "refused"),
-    (MemoryError, 503, "memory"),
+    (MemoryError, 422, "memory"),  # not to be sent again: it would want as much
 )
+
+_WORDLESS = {"memory": "the memory of the server is not enough for this; nothing was changed"}
 
 _STATUS_CODES = {400: "malformed", 404: "not_found", 405: "method", 413: "too_large", 415: "media_type"}
 
@@ -147,12 +149,21 @@ CHANGING: dict[int | str, dict[str, Any]] = {
 }
 
 
+KnownHeader = Annotated[str | None, Header(alias="if-none-match")]
+"""ETags that the client has."""
+
+
 def error_response(status: int, code: str, message: str, state: ObjectState | None = None) -> JSONResponse:
     """The one shape of errors."""
     error: dict[str, Any] = {"code": code, "message": message.encode("utf-8", "replace").decode()}
     if state is not None:
         error["object"] = object_json(state)
     return JSONResponse({"error": error}, status)
+
+
+def is_known(tag: str, known: str | None) -> bool:
+    """Whether an ETag is among those of the header If-None-Match."""
+    return known is not None and tag in [each.strip().removeprefix("W/") for each in known.split(",")]
 
 
 def preview_response(found: tuple[Rle, float] | None) -> Response:
@@ -170,7 +181,8 @@ async def on_error(_: Request, error: Exception) -> JSONResponse:
     for kind, status, code in ERRORS:
         if isinstance(error, kind):
             state = error.state if isinstance(error, StaleError) else None
-            return error_response(status, code, " ".join(str(error).split()) or code, state)
+            words = " ".join(str(error).split()) or _WORDLESS.get(code, code)
+            return error_response(status, code, words, state)
     return error_response(500, "internal", f"the server failed ({type(error).__name__}); nothing was changed")
 
 

@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from emclick.annotations.model import AnnotatedImage, AnnotatedObject, AnnotationSet
+from emclick.annotations.model import STATUSES, AnnotatedImage, AnnotatedObject, AnnotationSet
 from emclick.errors import EmclickError
-from emclick.web.database import Database, Transaction
+from emclick.web.database import Database
 from emclick.web.errors import NotFoundError, ProjectError, RequestError
-from emclick.web.images import Images
+from emclick.web.images import Images, Measured
+from emclick.web.labels import clean_label, rename_labels
 from emclick.web.library import find_images, read_size
 from emclick.web.objects import Objects
 from emclick.web.records import Guard, ImageState, Label
@@ -27,18 +28,8 @@ from emclick.web.records import Guard, ImageState, Label
 PROJECT_NAME = ".emclick.sqlite3"
 """The project's file in its folder, where no other is named."""
 
-COLORS = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe", "#008080",
-    "#e6beff", "#9a6324", "#fffac8", "#800000", "#aaffc3", "#808000", "#ffd8b1", "#000075",
-)  # fmt: skip
-"""Of labels that came without one, in turn."""
-
 KEEP_KEYS_DAYS = 7
 _THREADS, _BATCH, _STORE_EVERY_S = 4, 256, 0.3  # reading sizes: so many in one go, stored so often
-
-
-Measured = tuple[str, tuple[int, int] | None, str | None]
-"""An image's id, (H, W) if it can be read, and otherwise why not."""
 
 
 class Project:
@@ -92,7 +83,7 @@ class Project:
         try:
             project = cls(place, database)
             if exclusive or project._may_write():
-                project.images.take_in(find_images(place))
+                project.images.take_in(find_images(place), project._measured)
                 project._drop_old_keys()
         except BaseException:
             database.close()
@@ -205,21 +196,8 @@ class Project:
                     "INSERT INTO label (id, name, color, key, place) VALUES (?, ?, ?, ?, ?)",
                     number, name, color, key, place,
                 )  # fmt: skip
-            held = {name: tx.all("SELECT id, image FROM object WHERE label = ?", name) for name in renamed}
-            for name, rows in held.items():  # found before any is renamed: two labels may swap names
-                for row in rows:
-                    tx.run(
-                        "UPDATE object SET label = ?, seq = ? WHERE id = ?", renamed[name], tx.seq, row["id"]
-                    )
-                    tx.run("UPDATE image SET seq = ? WHERE id = ?", tx.seq, row["image"])
+            rename_labels(tx, renamed)
         return self.labels()
-
-    def need_labels(self, names: Sequence[str]) -> None:
-        """Add labels of these names that are not there yet, in this order."""
-        known = {each.name for each in self.labels()}
-        if set(names) - known - {""}:
-            with self.database.write() as tx:
-                _add_labels(tx, names)
 
     def settings(self) -> dict[str, Any]:
         """What the page keeps in the project."""
@@ -253,7 +231,9 @@ class Project:
         return AnnotationSet(images, (*names, *sorted(used - set(names))))
 
     def add_annotations(self, annotations: AnnotationSet, key: str | None = None) -> int:
-        """Add objects to the images of the same names; each image's are one step of its history.
+        """Add objects to the images of the same names; each image's are one step of its history, and finished: to be
+        looked through, and kept out of by their neighbours. An image's status is taken where it is further on.
+        Labels come with the objects, held to `clean_label`.
 
         Args:
             annotations: to be added.
@@ -263,19 +243,20 @@ class Project:
             How many were added. Images that the project does not have, or has in another size, are left out.
         """
         known = {each.name: each for each in self.images.with_objects()}
-        self.need_labels(annotations.labels)
+        declared = [clean_label(each) for each in annotations.labels]
         added = 0
         for image in annotations.images:
             if image.name not in known:
                 continue
             state = self.measured(known[image.name].id)
-            if not image.objects or state.image_hw != tuple(image.image_hw):
+            if state.image_hw != tuple(image.image_hw):
                 continue
-            self.need_labels([each.label for each in image.objects])
-            wanted = [(each.label, each.color, each.mask) for each in image.objects]
-            added += len(self.images.make_objects(state.id, wanted, Guard(key)))
-            if image.status == "done":
-                self.images.set_status(state.id, "done", Guard(key and f"{key}/done"))
+            wanted = [(clean_label(each.label), each.color, each.mask) for each in image.objects]
+            if wanted:
+                made = self.images.make_objects(state.id, wanted, Guard(key), finished=True, labels=declared)
+                added += len(made)
+            if STATUSES.index(image.status) > STATUSES.index(state.status):
+                self.images.set_status(state.id, image.status, Guard(key and f"{key}/status"))
         return added
 
     # --- the rest ------------------------------------------------------------------------------------------
@@ -293,15 +274,3 @@ class Project:
         ):
             with self.database.write() as tx:
                 tx.run("DELETE FROM request WHERE at < datetime('now', ?)", f"-{KEEP_KEYS_DAYS} days")
-
-
-def _add_labels(tx: Transaction, names: Sequence[str]) -> None:
-    _ = tx.seq  # other tabs look again
-    known = {row["name"] for row in tx.all("SELECT name FROM label")}
-    for name in names:
-        if name and name not in known:
-            known.add(name)
-            tx.run(
-                "INSERT INTO label (name, color, place) SELECT ?, ?, coalesce(max(place), -1) + 1 FROM label",
-                name, COLORS[(len(known) - 1) % len(COLORS)],
-            )  # fmt: skip

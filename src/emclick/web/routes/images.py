@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from emclick.web.errors import RequestError
 from emclick.web.messages import (
     ClickMessage,
+    ErrorMessage,
     Guarded,
     ImageEntry,
     ImageMessage,
@@ -30,11 +31,17 @@ from emclick.web.messages import (
 )
 from emclick.web.pictures import Pixels, displayable, read_masks, thumbnail
 from emclick.web.records import Guard
-from emclick.web.services import CHANGING, FOUND, RESPONSES, Services, preview_response
+from emclick.web.services import CHANGING, FOUND, RESPONSES, KnownHeader, Services, is_known, preview_response
 
 ImagePath = Annotated[str, Path(max_length=64, description="From the list of images.")]
 Change = Annotated[Guarded | None, Body()]
 Encode = Callable[..., tuple[bytes, str]]
+
+SHOWN: dict[int | str, dict[str, Any]] = {
+    **FOUND,
+    304: {"description": "As it was."},
+    409: {"model": ErrorMessage, "description": "The file is gone, or no longer fits its objects."},
+}
 
 
 def image_routes(services: Services) -> APIRouter:
@@ -78,28 +85,28 @@ def image_routes(services: Services) -> APIRouter:
 
     @router.get(
         "/{image_id}/pixels", response_class=Response,
-        responses={**FOUND, 304: {"description": "As it was."}, 200: {"content": {"image/*": {}}}},
+        responses={**SHOWN, 200: {"content": {"image/*": {}}}},
     )  # fmt: skip
     async def get_pixels(
         image_id: ImagePath,
         v: Annotated[
             str, Query(max_length=64, description="The image's `version`: then it may be kept for ever.")
         ] = "",
-        if_none_match: Annotated[str | None, Header()] = None,
+        if_none_match: KnownHeader = None,
     ) -> Response:
         """The picture as a browser can show it: upright, 8 bits."""
         return await _picture(services, services.sending, image_id, v, if_none_match, displayable)
 
     @router.get(
         "/{image_id}/thumbnail", response_class=Response,
-        responses={**FOUND, 304: {"description": "As it was."}, 200: {"content": {"image/jpeg": {}}}},
+        responses={**SHOWN, 200: {"content": {"image/jpeg": {}}}},
     )  # fmt: skip
     async def get_thumbnail(
         image_id: ImagePath,
         v: Annotated[
             str, Query(max_length=64, description="The image's `version`: then it may be kept for ever.")
         ] = "",
-        if_none_match: Annotated[str | None, Header()] = None,
+        if_none_match: KnownHeader = None,
     ) -> Response:
         """A small JPEG, longer side 160 pixels."""
         return await _picture(services, services.slow, image_id, v, if_none_match, _small)
@@ -181,7 +188,7 @@ async def _picture(
     tag = f'"{image.id}-{picture.version}"'
     keep = "private, max-age=31536000, immutable" if version == picture.version else "private, no-cache"
     headers = {"etag": tag, "cache-control": keep}
-    if known is not None and tag in [each.strip().removeprefix("W/") for each in known.split(",")]:
+    if is_known(tag, known):
         return Response(status_code=304, headers=headers)
     work = functools.partial(encode, picture.path, services.engine.pixels(picture))
     data, media_type = await anyio.to_thread.run_sync(work, limiter=limiter)

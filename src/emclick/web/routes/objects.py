@@ -55,8 +55,6 @@ def object_routes(services: Services) -> APIRouter:
         sent = change.model_dump(include=change.model_fields_set & FIELDS.keys())
         fields = {name: value for name, value in sent.items() if value is not None or name == "color"}
         guard = change.guard()
-        if change.label:
-            project.need_labels([change.label])
         if change.threshold is not None:
             # with fields too, both happen or the second is refused as stale
             state = actions.set_threshold(object_id, change.threshold, guard).state
@@ -112,7 +110,7 @@ def object_routes(services: Services) -> APIRouter:
 
     @router.post("/{object_id}/clean", response_model=ChangedMessage, responses=CHANGING)
     def clean(object_id: ObjectPath, change: CleanRequest) -> JSONResponse:
-        """Keep the largest part, fill holes, drop small parts, or keep off other finished objects."""
+        """Keep the largest part, fill holes, drop small parts, or keep off other objects, finished or locked."""
         return answer(actions.clean(object_id, change.op, change.area, change.guard()))
 
     @router.post(

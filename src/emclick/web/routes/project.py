@@ -6,17 +6,21 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from urllib.parse import quote
 
 import anyio
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import FileResponse
+from pydantic import Field as QueryField
+from pydantic import create_model
 from starlette.background import BackgroundTask
 
 import emclick
-from emclick.annotations import FORMATS
+from emclick.annotations import FORMATS, make_format
+from emclick.annotations.base import Format
 from emclick.annotations.model import AnnotationSet
 from emclick.errors import WeightsError
 from emclick.web.errors import RequestError
@@ -26,12 +30,32 @@ from emclick.web.messages import (
     ImportedMessage,
     LabelIn,
     LabelMessage,
+    Message,
     ProjectMessage,
 )
 from emclick.web.services import CHANGING, RESPONSES, Services
 from emclick.zoo import find_folder, list_models
 
-MAX_LABELS = 1000
+
+def _export_query() -> type[Message]:
+    """The query of an export: a format, and every option that one of the table's formats has."""
+    found: dict[str, tuple[Any, Field[Any], list[str]]] = {}
+    for name in FORMATS:
+        hints = get_type_hints(FORMATS[name])
+        for option in fields(FORMATS[name]):
+            kind, first, of = found.get(option.name, (hints[option.name], option, []))
+            found[option.name] = kind | hints[option.name], first, [*of, name]
+    query: dict[str, Any] = {"format": (str, QueryField(description="A name of `formats`."))}
+    for name, (kind, first, of) in found.items():
+        about = f"{', '.join(of)}: {first.metadata.get('about', 'an option')}"
+        query[name] = kind, QueryField(first.default, description=about)
+    return create_model("ExportQuery", __base__=Message, **query)
+
+
+if TYPE_CHECKING:
+    ExportQuery = Message
+else:
+    ExportQuery = _export_query()
 
 
 def project_routes(services: Services) -> APIRouter:
@@ -68,7 +92,7 @@ def project_routes(services: Services) -> APIRouter:
         return project.settings()
 
     @router.put("/project/labels", responses=CHANGING)
-    def put_labels(labels: Annotated[list[LabelIn], Body(max_length=MAX_LABELS)]) -> list[LabelMessage]:
+    def put_labels(labels: Annotated[list[LabelIn], Body()]) -> list[LabelMessage]:
         """Replace the labels. One sent with its `id` keeps it, and a new name goes to its objects too."""
         kept = project.set_labels([(each.id, each.name, each.color, each.key) for each in labels])
         return [_label(each) for each in kept]
@@ -90,12 +114,11 @@ def project_routes(services: Services) -> APIRouter:
     @router.get(
         "/export", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}}
     )
-    async def get_export(
-        format: Annotated[str, Query(description="A name of `formats`.")],
-    ) -> FileResponse:
-        """Download all annotations: one file, or a zip of several."""
-        made_by = FORMATS[format]()
-        return await _slowly(services, lambda: _export(services, format, made_by))
+    async def get_export(query: Annotated[ExportQuery, Query()]) -> FileResponse:
+        """Download all annotations: one file, or a zip of several. A format takes its own options only."""
+        chosen = query.model_dump(include=query.model_fields_set)
+        made_by = make_format(chosen.pop("format"), **chosen)
+        return await _slowly(services, lambda: _export(services, made_by))
 
     @router.post(
         "/import",
@@ -152,7 +175,7 @@ def _models_here() -> list[str]:
     return found
 
 
-def _export(services: Services, name: str, made_by: Any) -> FileResponse:
+def _export(services: Services, made_by: Format) -> FileResponse:
     folder = Path(tempfile.mkdtemp(prefix="emclick-"))
     try:
         files = made_by.export(services.project.annotations(), folder / "export", None)
@@ -161,7 +184,7 @@ def _export(services: Services, name: str, made_by: Any) -> FileResponse:
             if len(files) == 1
             else Path(shutil.make_archive(str(folder / "all"), "zip", folder / "export"))
         )
-        stem = services.project.name if name == "zip" else f"{services.project.name}-{name}"
+        stem = services.project.name if made_by.name == "zip" else f"{services.project.name}-{made_by.name}"
         return FileResponse(
             path,
             media_type="application/octet-stream",

@@ -5,6 +5,13 @@ import { icon } from "../icons.js";
 import { askFile, exportFile, importFile } from "../files.js";
 import { S } from "../strings.js";
 
+/** Rows below a format's own: the options that they ask for. @type {Record<string, Record<string, string>>} */
+const WITH_OPTIONS = {
+  coco: { "coco-polygons": "polygons=true", "coco-bridged": "polygons=true&bridge_holes=true" },
+  labelme: { "labelme-polygons": "polygons=true" },
+  voc: { "voc-davis": "davis=true" },
+};
+
 /** @param {import("../app.js").App} app */
 export function exportMenu(app) {
   const list = h("div", { class: "menu", popover: "auto", id: "formats", "data-testid": "formats" });
@@ -33,24 +40,27 @@ export function exportMenu(app) {
     }
   });
   app.store.on(["project"], ({ project }) => {
-    const rows = (project?.formats ?? []).map(({ name, lossy }) =>
+    /** @param {string} name @param {string} format @param {boolean} lossy @param {string} options */
+    const download = (name, format, lossy, options) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "menu-item",
+          "data-testid": `export-${name}`,
+          onclick: () => {
+            list.hidePopover();
+            void exportFile(app, format, options);
+          },
+        },
+        h("span", {}, S.formatName[name] ?? name),
+        h("span", { class: "quiet" }, lossy ? S.lossy : S.exact),
+      );
+    const rows = (project?.formats ?? []).flatMap(({ name, lossy }) => [
       h(
         "div",
         { class: "menu-row" },
-        h(
-          "button",
-          {
-            type: "button",
-            class: "menu-item",
-            "data-testid": `export-${name}`,
-            onclick: () => {
-              list.hidePopover();
-              void exportFile(app, name);
-            },
-          },
-          h("span", {}, S.formatName[name] ?? name),
-          h("span", { class: "quiet" }, lossy ? S.lossy : S.exact),
-        ),
+        download(name, name, lossy, ""),
         h(
           "button",
           {
@@ -67,7 +77,10 @@ export function exportMenu(app) {
           S.importFrom,
         ),
       ),
-    );
+      ...Object.entries(WITH_OPTIONS[name] ?? {}).map(([row, options]) =>
+        h("div", { class: "menu-row" }, download(row, name, lossy, options)),
+      ),
+    ]);
     list.replaceChildren(h("p", { class: "menu-title" }, S.exportAs), ...rows);
   });
   return h("div", { class: "menu-anchor" }, button, list);
