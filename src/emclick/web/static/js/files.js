@@ -3,7 +3,7 @@
 import { Refused, newKey, postFile, request } from "./api.js";
 import { refreshImage, refreshLabels } from "./answers.js";
 import { finish, select } from "./objects.js";
-import { Denied, Unreachable } from "./queue.js";
+import { Denied, NotStored, Unreachable } from "./queue.js";
 import { refreshList } from "./sync.js";
 import { S } from "./strings.js";
 
@@ -13,7 +13,7 @@ const SETTLE_MS = 3000;
 
 /** @param {App} app @param {unknown} error */
 function tell(app, error) {
-  if (error instanceof Refused) app.toast(S.refused(error.message), "error");
+  if (error instanceof Refused || error instanceof NotStored) app.toast(S.refused(error.message), "error");
   else if (error instanceof Unreachable || error instanceof Denied) app.toast(S.needServer, "error");
   else app.toast(error instanceof Error ? error.message : String(error), "error");
 }
@@ -39,7 +39,8 @@ async function sendFile(app, change, file) {
     await app.outbox.settled(SETTLE_MS);
     app.onAnswer(command, await postFile(command, file));
   } catch (error) {
-    if (error instanceof Unreachable || error instanceof Denied) app.toast(S.fileNotKept, "error");
+    const away = error instanceof Denied || (error instanceof Unreachable && !(error instanceof NotStored));
+    if (away) app.toast(S.fileNotKept, "error");
     else tell(app, error);
   }
 }
@@ -105,12 +106,14 @@ function onImported(app, answer) {
  * Exports once everything is saved, so that the file holds the newest click.
  * @param {App} app
  * @param {string} format
+ * @param {string} options of the format, as a query
  */
-export async function exportFile(app, format) {
+export async function exportFile(app, format, options = "") {
   try {
     await app.outbox.settled(5000);
     app.announce(S.exporting);
-    const response = await request("GET", `api/export?format=${encodeURIComponent(format)}`, { timeout_ms: 600_000 });
+    const path = `api/export?format=${encodeURIComponent(format)}${options && `&${options}`}`;
+    const response = await request("GET", path, { timeout_ms: 600_000 });
     const named = /filename\*?=(?:UTF-8'')?"?([^";]+)"?/i.exec(response.headers.get("Content-Disposition") ?? "");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await response.blob());
