@@ -65,6 +65,8 @@ ZOO = {
     ),
     "fbrs-resnet50": _published("ResNet-50", "f-BRS-B", FBRS_RELEASE),
     "fbrs-resnet34": _published("ResNet-34", "f-BRS-B", FBRS_RELEASE),
+    "fbrs-hrnet18": _published("HRNet-W18", "f-BRS-B", FBRS_RELEASE),
+    "fbrs-hrnet32": _published("HRNet-W32", "f-BRS-B", FBRS_RELEASE),
     "cdnet-resnet34": _published("ResNet-34", "CDNet", FOCALCLICK_RELEASE),
 }
 

@@ -13,7 +13,7 @@ from emclick.clicks import Click
 from emclick.errors import CheckpointError, MaskError, OptionError
 from emclick.methods import METHODS
 from emclick.methods.base import Options
-from emclick.methods.deeplab_spec import DeepLabSpec
+from emclick.methods.deeplab_spec import FbrsSpec
 from emclick.methods.fbrs import CLICKS_SHOWN, FbrsMethod, click_squares
 from emclick.methods.roi import RoiRule
 from emclick.networks.checkpoint import build_network
@@ -22,14 +22,20 @@ from emclick.runtimes.network import NetworkRuntime
 from emclick.training.start import initialise
 from helpers import blob, picture
 
-SPEC = DeepLabSpec("resnet34", 8)
+SPEC = FbrsSpec("resnet34", 8)
+HRNET = FbrsSpec("hrnet18s")
 
 
 @pytest.fixture(scope="module")
 def network() -> FbrsNetwork:
+    """On a ResNet."""
+    return lively(SPEC)
+
+
+def lively(spec: FbrsSpec) -> FbrsNetwork:
     """Random, with norms that let something through: to be searched, its logits must not be all alike."""
     torch.manual_seed(0)
-    network = build_network("fbrs", SPEC)
+    network = build_network("fbrs", spec)
     initialise(network)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -83,10 +89,21 @@ def test_what_it_cannot_do_is_refused(make_method):
 
 
 def test_specifications_are_checked():
-    assert DeepLabSpec.from_dict(SPEC.to_dict()) == SPEC
-    for wrong in ({"base": "resnet50"}, {"base": "hrnet18", "width": 8}, {"base": "resnet50", "width": 7}):
+    assert FbrsSpec.from_dict(SPEC.to_dict()) == SPEC
+    assert FbrsSpec.from_dict({"base": "hrnet18"}) == FbrsSpec("hrnet18") != FbrsSpec("hrnet32")
+    assert FbrsSpec("resnet50").to_dict() == {
+        "base": "resnet50",
+        "width": 128,
+    }  # as folders have it from the start
+    wrong = [
+        {}, {"width": 8}, {"base": "resnet50"}, {"base": "resnet50", "width": 7}, {"base": "hrnet18", "width": 8},
+        {"base": "hrnet48"}, {"base": ["hrnet18"]}, ["base"],
+    ]  # fmt: skip
+    for each in wrong:
         with pytest.raises(CheckpointError):
-            DeepLabSpec.from_dict(wrong)
+            FbrsSpec.from_dict(each)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"unknown base 'segformer_b0'; choose from .*hrnet32"):
+        FbrsSpec.from_dict({"base": "segformer_b0"})
 
 
 def test_distance_maps_by_hand():
@@ -138,6 +155,27 @@ def test_the_search_meets_clicks_that_the_network_misses(network, flip):
     kept, same_start = network.refine(features, (40, 56), torch.from_numpy(squares), start, False)
     assert torch.allclose(kept, network.logits(features))
     assert same_start is start
+
+
+def test_on_hrnet_the_search_refines_what_ocr_reads():
+    """The scale and the bias reach both the auxiliary mask and the pixels, and undo equals replay."""
+    network = lively(HRNET)
+    assert network.refined_channels == 18 * (1 + 2 + 4 + 8)
+    frames, distances = torch.rand(1, 3, 41, 58), torch.rand(1, 2, 41, 58)
+    features = network.features(frames, distances)
+    assert features.shape == (1, 270, 11, 15)
+    plain, other = network.decode(features), network.decode(features * 1.3 - 0.2)
+    assert float((plain.auxiliary_logits - other.auxiliary_logits).abs().max()) > 1e-3
+    assert torch.equal(network(frames * 0 + 0.5, distances).coarse_logits, network.logits(
+        network.features(network.normalize(frames * 0 + 0.5), distances)
+    ))  # fmt: skip
+    method = FbrsMethod.over(NetworkRuntime(network), HRNET, Options(32, flip=True, zoom_in=True))
+    method.rule = RoiRule(least_px=8)
+    states = TestContract.run(method, CLICKS[:3])
+    assert states[-1].found.shape == (2 * 270,)
+    assert states[-1].logits.std() > 0
+    again = TestContract.run(method, CLICKS[:3])[-1]
+    assert same(again.logits, states[-1].logits)
 
 
 def test_beyond_eight_clicks_the_network_is_not_run_again(make_method):

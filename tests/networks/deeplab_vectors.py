@@ -1,9 +1,9 @@
-"""What the releases of f-BRS and CDNet compute on seeded weights: `tests/data/{fbrs,cdnet}.*`, which say how made."""
+"""What the releases of f-BRS and CDNet compute on seeded weights: `tests/data/{fbrs,cdnet}*`, which say how made."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -31,10 +31,10 @@ def recorded(name: str) -> Mapping[str, NDArray[Any]]:
         return {key: file[key] for key in file.files}
 
 
-def released_weights(name: str) -> dict[str, Tensor]:
-    """The state dict that was recorded from, in the release's names."""
+def released_weights(name: str, shapes: Mapping[str, Sequence[int]] | None = None) -> dict[str, Tensor]:
+    """The state dict that was recorded from, in the release's names; `shapes` are its, if the file holds none."""
     arrays, state = recorded(name), {}
-    for key, shape in described(name)["shapes"].items():
+    for key, shape in (shapes or described(name)["shapes"]).items():
         given = arrays.get(f"bn/{key}", arrays.get(f"set/{key}"))
         if key.endswith("num_batches_tracked"):
             state[key] = torch.tensor(0)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from emclick.methods import METHODS
-from emclick.methods.deeplab_spec import DeepLabSpec
+from emclick.methods.deeplab_spec import FbrsSpec
 from emclick.networks.checkpoint import build_network
 from emclick.registry import import_name
 from emclick.training.cdnet import diversity_loss, random_maps
@@ -26,11 +26,13 @@ from training.toy import recipe_text, write_shard
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.fixture(scope="module", params=["fbrs", "cdnet"])
+@pytest.fixture(scope="module", params=["fbrs resnet34", "fbrs hrnet18s", "cdnet resnet34"])
 def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    plain = recipe_text(write_shard(tmp_path_factory.mktemp("toy")), base='"resnet34"')
-    lines = ["width = 8" if line.startswith("correction") else line for line in plain.splitlines()]
-    return parse_recipe(f'method = "{request.param}"\n' + "\n".join(lines) + "\n")
+    method, base = request.param.split()
+    plain = recipe_text(write_shard(tmp_path_factory.mktemp("toy")), base=f'"{base}"')
+    width = "width = 8" if base == "resnet34" else ""
+    lines = [width if line.startswith("correction") else line for line in plain.splitlines()]
+    return parse_recipe(f'method = "{method}"\n' + "\n".join(lines) + "\n")
 
 
 def batch_of(recipe: Recipe) -> DeviceBatch:
@@ -51,6 +53,7 @@ def test_the_loss_falls_and_every_weight_takes_part(recipe: Recipe) -> None:
     totals = []
     for _ in range(4):
         losses = training(step)
+        assert ("auxiliary" in losses) == recipe.model.base.startswith("hrnet")
         optimiser.zero_grad()
         losses["total"].backward()
         if not totals:
@@ -93,7 +96,7 @@ def test_the_diversity_loss_by_hand() -> None:
     assert float(diversity_loss(latent, targets, disks)) == pytest.approx(float(total), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fbrs-resnet50", "cdnet-resnet34"])
+@pytest.mark.parametrize("name", ["fbrs-resnet50", "fbrs-hrnet18", "cdnet-resnet34"])
 def test_the_published_recipes(name: str) -> None:
     recipe = read_recipe(RECIPES / f"{name}.toml")
     assert recipe.name == name
@@ -104,7 +107,7 @@ def test_the_published_recipes(name: str) -> None:
 @pytest.mark.parametrize("base", ["resnet34", "resnet50"])
 def test_public_weights_have_a_place_for_every_backbone_weight(base: str) -> None:
     with torch.device("meta"):
-        network = build_network("fbrs", DeepLabSpec(base, 8))
+        network = build_network("fbrs", FbrsSpec(base, 8))
     keys = {
         PRETRAINED[base].rename(key, base) for key in network.state_dict() if key.startswith("base.backbone.")
     }

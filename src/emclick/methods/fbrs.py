@@ -19,7 +19,7 @@ from emclick.errors import MaskError, MissingExtraError, OptionError
 from emclick.geometry import Box, View, resize_bilinear
 from emclick.methods.base import Method, Options, PaperProtocol
 from emclick.methods.checks import check_image, check_next, remembered
-from emclick.methods.deeplab_spec import DeepLabSpec
+from emclick.methods.deeplab_spec import FbrsSpec
 from emclick.methods.roi import PROBABILITY, RoiRule, choose_roi, fit_at_most, fit_longer
 from emclick.methods.zoom import mask_box
 from emclick.prediction import Prediction, sigmoid
@@ -80,8 +80,8 @@ class FbrsMethod(Method[OpenedImage, FbrsState]):
     `short_side` is the longer side, in px, of the frame in which a part of the image is shown.
     """
 
-    spec = DeepLabSpec
-    network = "emclick.networks.fbrs:FbrsNetwork"
+    spec = FbrsSpec
+    network = "emclick.networks.fbrs:fbrs_network"
     releases = "emclick.networks.fbrs_releases:RELEASES"
     training = "emclick.training.fbrs:FbrsTraining"
     frame = "the longer side of the part shown becomes short_side; bilinear, corners aligned"
@@ -90,7 +90,7 @@ class FbrsMethod(Method[OpenedImage, FbrsState]):
     needs = "it optimises by gradients at every click, which only PyTorch gives"
 
     @classmethod
-    def over(cls, runtime: Any, spec: DeepLabSpec, options: Options) -> FbrsMethod:
+    def over(cls, runtime: Any, spec: FbrsSpec, options: Options) -> FbrsMethod:
         return cls(runtime, options)
 
     def __init__(self, runtime: Any, options: Options) -> None:

@@ -1,7 +1,8 @@
-"""f-BRS-B (Sofiiuk et al., CVPR 2020): DeepLabV3+ over image and distance maps, and the search that meets all clicks.
+"""f-BRS-B (Sofiiuk et al., CVPR 2020): a network over image and distance maps, and the search that meets all clicks.
 
-Backpropagating refinement: a scale and a bias per channel after the ASPP (and the skip connection), found by
-L-BFGS anew at every click, so that every click has its own label (paper, section 3; the release's settings).
+Backpropagating refinement: a scale and a bias per channel, in DeepLabV3+ after the ASPP and the skip connection, in
+HRNet before OCR, found by L-BFGS anew at every click, so that every click has its own label (paper, section 3; the
+release's settings).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emclick.methods.deeplab_spec import DeepLabSpec
+from emclick.methods.deeplab_spec import HRNETS, FbrsSpec
+from emclick.networks.backbones import BASES
+from emclick.networks.base_network import BaseOutput
 from emclick.networks.blocks import Normalize, upsample_to
 from emclick.networks.deeplab import SKIP_CHANNELS, DeepLab, separable_head
 from emclick.networks.resnet import RESNETS
@@ -63,24 +66,30 @@ def distance_maps(points: Tensor, positive: Tensor, exists: Tensor, frame_hw: tu
 
 
 class FbrsNetwork(nn.Module):
-    """Image and distance maps are mixed to three channels, of which DeepLabV3+ and a head make logits.
+    """Image and distance maps are mixed to three channels, of which a base network makes features, and these a mask.
+
+    Attributes:
+        refined_channels: of the features; each has a scale and a bias.
 
     Args:
         spec: what to build.
     """
 
-    def __init__(self, spec: DeepLabSpec) -> None:
+    refined_channels: int
+
+    def __init__(self, spec: FbrsSpec) -> None:
         super().__init__()
         self.spec = spec
         self.normalize = Normalize()
         self.mix = nn.Sequential(nn.Conv2d(5, 8, 1), nn.LeakyReLU(0.2), nn.BatchNorm2d(8), nn.Conv2d(8, 3, 1))
-        self.base = DeepLab(RESNETS[spec.base](click_maps=0, normalize=False), spec.width)
-        self.predict = separable_head((spec.width, spec.width // 2, spec.width // 2), 1)
 
-    @property
-    def refined_channels(self) -> int:
-        """Channels that have a scale and a bias."""
-        return self.spec.width + SKIP_CHANNELS
+    def encode(self, mixed: Tensor) -> Tensor:
+        """What `mix` gave, (B, 3, H, W) -> (B, refined_channels, H/4, W/4), sides rounded up."""
+        raise NotImplementedError
+
+    def decode(self, features: Tensor) -> BaseOutput:
+        """Features, refined or not -> logits, and what else training needs."""
+        raise NotImplementedError
 
     def frames(self, part: Tensor, frame_hw: tuple[int, int], flip: bool) -> Tensor:
         """(h, w, 3) uint8 RGB -> (1 or 2, 3, H, W): normalised, resized, with `flip` its mirror after it."""
@@ -90,16 +99,15 @@ class FbrsNetwork(nn.Module):
 
     def features(self, frames: Tensor, distances: Tensor) -> Tensor:
         """Normalised (B, 3, H, W) and (B, 2, H, W) -> (B, refined_channels, H/4, W/4), sides rounded up."""
-        maps = self.base.backbone(self.mix(torch.cat([frames, distances], 1)), None)
-        return self.base.join(*self.base.encode(maps))
+        return self.encode(self.mix(torch.cat([frames, distances], 1)))
 
     def logits(self, features: Tensor) -> Tensor:
         """(B, 1, H/4, W/4) of `features`, refined or not."""
-        return self.predict(self.base.decode(features))
+        return self.decode(features).coarse_logits
 
-    def forward(self, images: Tensor, distances: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] and (B, 2, H, W) -> logits (B, 1, H/4, W/4)."""
-        return self.logits(self.features(self.normalize(images), distances))
+    def forward(self, images: Tensor, distances: Tensor) -> BaseOutput:
+        """(B, 3, H, W) in [0, 1] and (B, 2, H, W) -> logits (B, 1, H/4, W/4), see `decode`."""
+        return self.decode(self.features(self.normalize(images), distances))
 
     def look(
         self, part: Tensor, frame_hw: tuple[int, int], flip: bool, points: Tensor, positive: Tensor,
@@ -142,6 +150,45 @@ class FbrsNetwork(nn.Module):
 
             found = fmin_l_bfgs_b(objective, x0=start, **SEARCH)[0]
         return objective.best, found
+
+
+class DeepLabFbrs(FbrsNetwork):
+    """DeepLabV3+ on a ResNet; refined are the maps of ASPP and skip connection together."""
+
+    def __init__(self, spec: FbrsSpec) -> None:
+        super().__init__(spec)
+        width = spec.width
+        assert width is not None
+        self.refined_channels = width + SKIP_CHANNELS
+        self.base = DeepLab(RESNETS[spec.base](click_maps=0, normalize=False), width)
+        self.predict = separable_head((width, width // 2, width // 2), 1)
+
+    def encode(self, mixed: Tensor) -> Tensor:
+        return self.base.join(*self.base.encode(self.base.backbone(mixed, None)))
+
+    def decode(self, features: Tensor) -> BaseOutput:
+        decoded = self.base.decode(features)
+        return BaseOutput(decoded, self.predict(decoded), None)
+
+
+class HRNetFbrs(FbrsNetwork):
+    """HRNet with OCR; refined are the maps of its four scales together, before all of OCR."""
+
+    def __init__(self, spec: FbrsSpec) -> None:
+        super().__init__(spec)
+        self.base = BASES[spec.base](click_maps=0, normalize=False)
+        self.refined_channels = sum(self.base.backbone.channels)
+
+    def encode(self, mixed: Tensor) -> Tensor:
+        return self.base.head.join(self.base.backbone(mixed, None))
+
+    def decode(self, features: Tensor) -> BaseOutput:
+        return self.base.head.decode(features)
+
+
+def fbrs_network(spec: FbrsSpec) -> FbrsNetwork:
+    """The network of `spec`, with fresh weights."""
+    return (HRNetFbrs if spec.base in HRNETS else DeepLabFbrs)(spec)
 
 
 class _Objective:

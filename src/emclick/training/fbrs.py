@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from emclick.networks.fbrs import distance_maps
-from emclick.training.losses import normalized_focal_loss
+from emclick.training.losses import binary_cross_entropy, normalized_focal_loss
 from emclick.training.points import shown_clicks
 from emclick.training.simulate import click_rngs
 from emclick.training.step import DeviceBatch, MethodTraining, StepInput, uncompiled
@@ -19,17 +19,21 @@ POINTS, POINTS_GAMMA = 10, 0.7
 class FbrsTraining(MethodTraining):
     """One forward with random clicks; `clicks` of the recipe, which counts corrections, is not used.
 
-    `loss.coarse` is the weight of the mask's loss; there is no other.
+    `loss.coarse` is the weight of the mask's loss, `loss.auxiliary` that of OCR's auxiliary mask, which only HRNet has.
     """
 
     def forward(self, given: StepInput) -> dict[str, Tensor]:
-        batch = given.batch
+        batch, weights = given.batch, self.recipe.loss
         with given.clock.measure("simulate"):
             maps = random_distance_maps(batch, given.seed)
         with given.autocast():
-            logits = self.network(batch.images, maps)
-        loss = normalized_focal_loss(logits, batch.targets)
-        return {"mask": loss, "total": self.recipe.loss.coarse * loss}
+            output = self.network(batch.images, maps)
+        losses = {"mask": normalized_focal_loss(output.coarse_logits, batch.targets)}
+        total = weights.coarse * losses["mask"]
+        if output.auxiliary_logits is not None:
+            losses["auxiliary"] = binary_cross_entropy(output.auxiliary_logits, batch.targets)
+            total = total + weights.auxiliary * losses["auxiliary"]
+        return {**losses, "total": total}
 
 
 @uncompiled

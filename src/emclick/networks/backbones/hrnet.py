@@ -88,7 +88,8 @@ class HRNet(Backbone):
         modules: exchange modules in stages 2, 3 and 4.
         blocks: BasicBlocks per branch.
         bottlenecks: Bottleneck blocks in stage 1.
-        click_maps: maps that the click branch reads.
+        click_maps: maps that the click branch reads; 0 for no branch.
+        normalize: the input is RGB in [0, 1]; else it is taken as it comes.
     """
 
     strides = (4, 8, 16, 32)
@@ -100,13 +101,15 @@ class HRNet(Backbone):
         blocks: int,
         bottlenecks: int,
         click_maps: int = 1,
+        *,
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width, 8 * width)
         self.channels = widths
-        self.normalize = Normalize()
+        self.normalize = Normalize() if normalize else nn.Identity()
         self.stem1 = ConvNormAct(3, 64, 3, 2)
-        self.click_branch = ClickBranch(64, maps=click_maps)
+        self.click_branch = ClickBranch(64, maps=click_maps) if click_maps else None
         self.stem2 = ConvNormAct(64, 64, 3, 2)
         self.stage1 = nn.Sequential(*(Bottleneck(64 if i == 0 else 256) for i in range(bottlenecks)))
         self.transition1 = nn.ModuleList([ConvNormAct(256, widths[0], 3), ConvNormAct(256, widths[1], 3, 2)])
@@ -120,27 +123,30 @@ class HRNet(Backbone):
     def before_click(self, image: Tensor) -> Tensor:
         return self.stem1(self.normalize(image))
 
-    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
-        x = opened + self.click_branch(click_map)
+    def after_click(self, opened: Tensor, click_map: Tensor | None = None) -> list[Tensor]:
+        """What `before_click` gave, and (B, click_maps, H, W), or None without a click branch -> four maps."""
+        x = opened
+        if self.click_branch is not None and click_map is not None:
+            x = x + self.click_branch(click_map)
         x = self.stage1(self.stem2(x))
         maps = self.stage2([transition(x) for transition in self.transition1])
         maps = self.stage3([*maps, self.transition2(maps[-1])])
         return self.stage4([*maps, self.transition3(maps[-1])])
 
 
-def hrnet18s(click_maps: int = 1) -> BaseNetwork:
+def hrnet18s(click_maps: int = 1, *, normalize: bool = True) -> BaseNetwork:
     """HRNet-W18-small-v2 with OCR 48: 96 feature channels."""
-    backbone = HRNet(18, modules=(1, 3, 2), blocks=2, bottlenecks=2, click_maps=click_maps)
+    backbone = HRNet(18, (1, 3, 2), blocks=2, bottlenecks=2, click_maps=click_maps, normalize=normalize)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 48))
 
 
-def hrnet18(click_maps: int = 1) -> BaseNetwork:
+def hrnet18(click_maps: int = 1, *, normalize: bool = True) -> BaseNetwork:
     """HRNet-W18 with OCR 64: 128 feature channels."""
-    backbone = HRNet(18, modules=(1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps)
+    backbone = HRNet(18, (1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps, normalize=normalize)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 64))
 
 
-def hrnet32(click_maps: int = 1) -> BaseNetwork:
+def hrnet32(click_maps: int = 1, *, normalize: bool = True) -> BaseNetwork:
     """HRNet-W32 with OCR 128: 256 feature channels."""
-    backbone = HRNet(32, modules=(1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps)
+    backbone = HRNet(32, (1, 4, 3), blocks=4, bottlenecks=4, click_maps=click_maps, normalize=normalize)
     return BaseNetwork(backbone, OcrHead(backbone.channels, 128))

@@ -50,10 +50,18 @@ class OcrHead(Head):
         self.predict = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: list[Tensor]) -> BaseOutput:
+        return self.decode(self.join(maps))
+
+    @staticmethod
+    def join(maps: Sequence[Tensor]) -> Tensor:
+        """The backbone's maps at the size of the finest: (B, sum(channels), h, w)."""
         size = maps[0].shape[-2:]
-        stacked = torch.cat([upsample_to(x, size) for x in maps], 1)
-        auxiliary = self.auxiliary(stacked)
-        return gather_objects(self.pixels(stacked), auxiliary, self.attention, self.fuse, self.predict)
+        return torch.cat([upsample_to(x, size) for x in maps], 1)
+
+    def decode(self, joined: Tensor) -> BaseOutput:
+        """What `join` gave, (B, sum(channels), h, w) -> features and logits."""
+        auxiliary = self.auxiliary(joined)
+        return gather_objects(self.pixels(joined), auxiliary, self.attention, self.fuse, self.predict)
 
 
 def gather_objects(
