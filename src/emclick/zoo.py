@@ -170,7 +170,8 @@ def load(
     Args:
         name: of the zoo (`list_models`), or a folder made by `emclick convert`, `train` or `export`.
         runtime: name in the table of runtimes; None takes onnx if the model has graphs, else torch.
-        threads: CPU threads; None takes the CPUs that this process may use.
+        threads: CPU threads; None takes the CPUs that this process may use (torch: no
+            more than it is set to already, by OMP_NUM_THREADS for instance).
         precision: what the runtime computes in; each offers fp32, onnx also int8 (where the
             folder holds it), openvino bf16, torch bf16 and fp16.
         device: "cpu", or for torch another one, such as "cuda".

@@ -162,15 +162,17 @@ def test_threads_are_those_asked_for_or_all_that_may_be_used(toy_folder: Path) -
     assert zoo.load(toy_folder, threads=1).runtime.threads == 1
 
 
-def test_torch_takes_the_cpus_that_may_be_used_not_those_of_the_machine(
+def test_torch_takes_no_more_than_the_cpus_that_may_be_used(
     toy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
-    monkeypatch.setattr("emclick.runtimes.torch.usable_cpus", lambda: before + 1)
     try:
-        assert zoo.load(toy_folder, runtime="torch").runtime.threads == before + 1
-        assert torch.get_num_threads() == before + 1
+        for set_to, usable, taken in ((3, 2, 2), (1, 2, 1)):
+            torch.set_num_threads(set_to)
+            monkeypatch.setattr("emclick.runtimes.torch.usable_cpus", lambda usable=usable: usable)
+            assert zoo.load(toy_folder, runtime="torch").runtime.threads == taken
+            assert torch.get_num_threads() == taken
     finally:
         torch.set_num_threads(before)
 

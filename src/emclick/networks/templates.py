@@ -37,7 +37,8 @@ def gather_pixels(features: Tensor, indices: Tensor) -> Tensor:
 def in_float32(like: Tensor) -> contextlib.AbstractContextManager[object]:
     """A context without autocast on the tensor's device: templates are ranked by differences that bf16 rounds away."""
     kind = like.device.type
-    if not torch.is_autocast_enabled(kind):  # asked, so that an exporter does not see the context
+    # asked, so that an exporter does not see the context
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return contextlib.nullcontext()
     return torch.autocast(kind, enabled=False)
 

@@ -99,8 +99,9 @@ class TorchRuntime(PartsRuntime):
         Raises as `load_model`, and as the class.
         """
         network, card = load_model(folder)
-        # PyTorch's own default knows nothing of a container's share of the CPUs
-        return torch_runtime(network, device, threads or usable_cpus(), precision), card
+        # PyTorch knows what was asked of it (OMP_NUM_THREADS), and nothing of a container's share of the CPUs
+        most = min(torch.get_num_threads(), usable_cpus())
+        return torch_runtime(network, device, threads or most, precision), card
 
     @torch.inference_mode()
     def run(self, part: str, *arrays: Any) -> Sequence[Tensor]:
