@@ -18,6 +18,7 @@ from emclick.networks.convert import convert_official
 from emclick.networks.fbrs_releases import RELEASES
 from emclick.networks.releases import recognise, twins
 from emclick.networks.ritm_releases import RELEASES as RITM
+from emclick.runtimes.network import NetworkRuntime
 from networks.deeplab_vectors import TOLERANCE, described, errors, recorded, released_weights
 
 NAME = "fbrs_hrnet18"
@@ -81,6 +82,7 @@ def test_the_recording_flips_zooms_in_and_moves_the_part() -> None:
 def test_the_recording_notices_what_the_search_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a search the third click's mask is another."""
     model = emclick.load(folder)
+    assert isinstance(model.runtime, NetworkRuntime)
     refine = model.runtime.network.refine
     monkeypatch.setattr(model.runtime.network, "refine", lambda *given: refine(*given[:-1], False))
     found = errors(model, NAME, "case0", 3)
