@@ -6,7 +6,6 @@ import { Outbox } from "./queue.js";
 import { Pictures } from "./picture.js";
 import { Stage } from "./stage.js";
 import { Store } from "./store.js";
-import { onTurn } from "./turn.js";
 
 /**
  * @typedef {import("./types.js").Command} Command
@@ -27,14 +26,10 @@ export class App {
     this.reachable = true;
     /** @type {Set<string>} objects made by clicks or brush since the page was opened */
     this.made = new Set();
-    /** @type {Set<number>} numbers of changes that are known here already: this page's own, or asked for */
-    this.seen = new Set();
     /** @type {Map<string, string>} local name of an object -> the server's */
     this.named = new Map();
     /** Messages are shown by whoever listens here. @type {(text: string, kind: "info" | "error") => void} */
     this.toast = () => undefined;
-    /** Ends what the pointer is drawing, as if it were lifted. */
-    this.endGesture = () => undefined;
     /** Opens the shortcut sheet. */
     this.openHelp = () => undefined;
     /** @type {(text: string) => void} for screen readers */
@@ -47,15 +42,12 @@ export class App {
     this.onAnswer = () => undefined;
     /** @type {(command: Command, error: unknown) => void} */
     this.onRefused = () => undefined;
-    /** @type {(trouble: import("./queue.js").Trouble) => void} */
+    /** @type {(trouble: "" | "offline" | "denied" | "full") => void} */
     this.onQueue = () => undefined;
     this.outbox = new Outbox({
       storage,
       name: outboxName,
-      send: async (command) => {
-        const ready = command.path ? { command, seq: this.seqOf(command) } : await onTurn(this, command);
-        return ready && sendCommand(ready.command, ready.seq, storage);
-      },
+      send: (command) => sendCommand(command, this.seqOf(command), storage),
       onAnswer: (command, answer) => this.onAnswer(command, answer),
       onRefused: (command, error) => this.onRefused(command, error),
       onChange: (trouble) => this.onQueue(trouble),

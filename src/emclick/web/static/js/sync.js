@@ -3,7 +3,6 @@
 import { call } from "./api.js";
 import { refreshImage, refreshLabels, setEntry } from "./answers.js";
 import { Denied, readStored } from "./queue.js";
-import { isAway } from "./store.js";
 import { S } from "./strings.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -42,18 +41,15 @@ export function connectQueue(app) {
     const before = app.state.connection;
     /** @type {import("./types.js").Connection} */
     let now;
-    if (trouble === "denied" || trouble === "storage") now = trouble;
+    if (trouble === "denied") now = "denied";
     else if (trouble) now = "offline";
-    else if (commands.length) now = isAway(before) ? before : late ? "saving" : before;
+    else if (commands.length) now = before === "offline" || before === "denied" ? before : late ? "saving" : before;
     else if (before === "saving" || before === "saved") now = "saved";
     else now = app.reachable ? "saved" : before;
     const first = commands[0];
     const works = first && (MODEL_WORKS.has(first.kind) || Boolean(first.body.clicks));
     const busy = late && Boolean(works) && !trouble;
-    const { why } = app.outbox;
-    if (now !== before || busy !== app.state.busy || why !== app.state.why) {
-      app.store.set({ connection: now, busy, why });
-    }
+    if (now !== before || busy !== app.state.busy) app.store.set({ connection: now, busy });
   };
 }
 
@@ -90,8 +86,8 @@ export async function follow(app) {
       failures = 0;
       reachable(app);
       if (news.seq !== since) {
-        await takeNews(app, news, since);
         since = news.seq;
+        await takeNews(app, news);
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     } catch (error) {
@@ -107,11 +103,9 @@ function reachable(app) {
   if (app.reachable) return;
   app.reachable = true;
   app.outbox.retry();
-  void app.outbox.settled().then(() => {
-    if (!app.reachable) return; // gone again
-    app.store.set({ connection: "saved" });
-    app.toast(S.back, "info");
-  });
+  if (!app.outbox.commands.length) app.store.set({ connection: "saved" });
+  else void app.outbox.settled(60_000).then(() => app.reachable && app.store.set({ connection: "saved" }));
+  app.toast(S.back, "info");
   void refreshImage(app);
   void refreshList(app);
   void refreshLabels(app);
@@ -133,9 +127,8 @@ const visible = () =>
     document.addEventListener("visibilitychange", look);
   });
 
-/** @param {App} app @param {{seq: number, images: string[], objects: string[]}} news
- * @param {number} since the number of the last news */
-async function takeNews(app, news, since) {
+/** @param {App} app @param {{seq: number, images: string[], objects: string[]}} news */
+async function takeNews(app, news) {
   // Most news is the echo of this page's own clicks: they go first.
   await app.outbox.settled(OTHERS_MS);
   const image = app.state.image?.id;
@@ -145,26 +138,17 @@ async function takeNews(app, news, since) {
   // All changes are numbered by one counter: what was seen with that number or a later one is no news.
   const mine = news.objects.filter((id) => app.state.objects.has(id));
   const older = mine.filter((id) => (app.state.objects.get(id)?.seq ?? 0) < news.seq);
+  const unknown = news.objects.some((id) => !app.state.objects.has(id));
   const here = image !== undefined && news.images.includes(image) && (app.state.image?.seq ?? 0) < news.seq;
-  const few = older.length <= FEW;
-  if (few) for (const id of older) await refreshObject(app, id);
-  if (!few || (here && !allSeen(app.seen, since, news.seq))) await refreshImage(app);
-  for (const n of app.seen) if (n <= news.seq) app.seen.delete(n);
+  if (older.length > FEW || (here && (unknown || !mine.length))) await refreshImage(app);
+  else for (const id of older) await refreshObject(app, id);
   const known = new Set(app.state.project?.labels.map((each) => each.name));
   if ([...app.state.objects.values()].some((each) => each.label && !known.has(each.label))) await refreshLabels(app);
-}
-
-/** Whether all changes after `since` are known here. One that is not may have made an object or deleted one, which the
- * news does not name. @param {ReadonlySet<number>} seen @param {number} since @param {number} last */
-export function allSeen(seen, since, last) {
-  for (let n = since + 1; n <= last; n++) if (!seen.has(n)) return false;
-  return true;
 }
 
 /** @param {App} app @param {string} id */
 async function refreshObject(app, id) {
   const theirs = await call("GET", `api/objects/${encodeURIComponent(id)}`).catch(() => null);
-  if (theirs) app.seen.add(theirs.seq);
   const mine = app.state.objects.get(id);
   if (!mine || app.outbox.of(id).length) return;
   if (!theirs) await refreshImage(app);
