@@ -458,7 +458,8 @@ def test_everything_is_there_after_a_restart(folder: Path) -> None:
 
 def test_changes_are_told_and_waited_for(client) -> None:
     start = client.get("/api/changes").json()["seq"]
-    assert client.get(f"/api/changes?since={start}").json() == {"seq": start, "images": [], "objects": []}
+    nothing = {"seq": start, "images": [], "objects": [], "deleted": []}
+    assert client.get(f"/api/changes?since={start}").json() == nothing
     made = []
     timer = threading.Timer(0.2, lambda: made.append(new_object(client)))
     timer.start()

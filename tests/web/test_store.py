@@ -224,12 +224,15 @@ def test_labels_come_only_with_an_object(project: Project) -> None:
 
 def test_changes_are_numbered(project: Project) -> None:
     one = an_object(project)
-    seq, images, objects = project.images.changed_since(0)
+    seq, images, objects, deleted = project.images.changed_since(0)
     assert one in objects
     assert len(images) == 3
-    assert project.images.changed_since(seq) == (seq, [], [])
+    assert deleted == []
+    assert project.images.changed_since(seq) == (seq, [], [], [])
     state = project.objects.add_item(one, item(0), NO_GUARD, {})
-    assert project.images.changed_since(seq) == (state.seq, [state.image], [one])
+    assert project.images.changed_since(seq) == (state.seq, [state.image], [one], [])
+    project.images.delete_object(one, NO_GUARD)
+    assert project.images.changed_since(state.seq)[1:] == ([state.image], [], [one])
 
 
 def test_a_new_file_and_a_gone_one_are_seen_at_the_next_opening(folder: Path) -> None:

@@ -70,12 +70,13 @@ class Images:
         found = self._database.read("SELECT status, count(*) AS n FROM image WHERE present GROUP BY status")
         return {"todo": 0, "work": 0, "done": 0, **{row["status"]: row["n"] for row in found}}
 
-    def changed_since(self, seq: int) -> tuple[int, list[str], list[str]]:
-        """The last change's number, and ids of images and of objects changed after `seq`."""
+    def changed_since(self, seq: int) -> tuple[int, list[str], list[str], list[str]]:
+        """The last change's number, and ids changed after `seq`: of images, of objects, of objects now deleted."""
         (last,) = self._database.read("SELECT seq FROM counter")
         images = self._database.read("SELECT id FROM image WHERE seq > ? AND present", seq)
-        found = self._database.read("SELECT id FROM object WHERE seq > ? AND NOT deleted", seq)
-        return int(last["seq"]), [row["id"] for row in images], [row["id"] for row in found]
+        found = self._database.read("SELECT id, deleted FROM object WHERE seq > ?", seq)
+        kept, deleted = ([row["id"] for row in found if row["deleted"] == gone] for gone in (0, 1))
+        return int(last["seq"]), [row["id"] for row in images], kept, deleted
 
     def take_in(self, files: Sequence[FoundFile], measure: Callable[[tuple[str, str]], Measured]) -> None:
         """Make the list of images that of the folder: new ones added, changed ones to be read again, others kept.

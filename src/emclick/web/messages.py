@@ -269,11 +269,12 @@ class ProjectMessage(BaseModel):
 
 
 class ChangesMessage(BaseModel):
-    """What changed after a number."""
+    """What changed after a number: ids of images, of objects, and of objects that are deleted now."""
 
     seq: int
     images: list[ImageId]
     objects: list[ObjectId]
+    deleted: list[ObjectId]
 
 
 class OpenedMessage(BaseModel):

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -160,6 +161,48 @@ def test_clicks_made_while_the_server_is_gone_are_sent_once(desk: Desk, served: 
     assert same(desk.active(), one)
 
 
+def test_a_stroke_made_while_the_server_is_gone_is_laid_on_the_click_before_it(
+    desk: Desk, served: Mortal
+) -> None:
+    desk.allowed = server_is_away
+    desk.open("cat.png")
+    one = desk.click(100, 100)
+    served.kill()
+    desk.press(220, 160)
+    desk.key("b")
+    desk.drag([(60, 250), (300, 250)])
+    desk.key("c")
+    desk.wait("state.waiting === 2 && state.connection === 'offline'")
+    shown = desk.active()
+    assert shown is not None
+    assert mask_of(shown)[250, 60:301].all()  # seen at once
+    toasts = desk.page.get_by_test_id("toasts")
+    toasts.evaluate("(each) => each.replaceChildren()")  # of the test before
+    toast = toasts.get_by_text("The server is back")
+    held: list[Any] = []
+    desk.page.route("**/clicks", lambda route: held.append(route))
+    lists = f"{desk.url}/api/images"
+    try:
+        with desk.page.expect_response(lambda each: each.url == lists and each.ok):
+            served.start()
+        assert toast.count() == 0  # the server is there again, but not all is saved
+    finally:
+        for each in held:
+            each.continue_()
+        desk.page.unroute("**/clicks")
+    toast.wait_for()
+    desk.settled()
+    done = desk.stored(one["id"])
+    assert same(desk.active(), done)
+    desk.key("Control+z")
+    desk.wait(f"state.seq > {done['seq']} && state.waiting === 0")
+    clicked = desk.stored(one["id"])
+    assert places(clicked) == [(100, 100), (220, 160)]
+    assert not np.array_equal(mask_of(clicked), mask_of(one))
+    assert not (mask_of(clicked) & ~mask_of(done)).any()
+    assert mask_of(done)[250, 60:301].all()
+
+
 def test_a_closed_window_leaves_its_clicks_to_the_next(
     desk: Desk, desks: Callable[..., Desk], served: Mortal
 ) -> None:
@@ -266,3 +309,31 @@ def test_two_windows_on_one_image(desk: Desk, desks: Callable[..., Desk]) -> Non
     assert right.active()["rle"] == now["rle"]  # type: ignore[index]
     right.click(360, 250)
     assert places(left.stored(one))[-1] == (360, 250)
+
+
+def test_what_another_window_deletes_goes_with_what_else_it_changes(
+    desk: Desk, desks: Callable[..., Desk]
+) -> None:
+    left = desk.open("coffee.jpg")
+    kept = left.click(60, 60)["id"]
+    left.key("Space")
+    gone = left.click(150, 100)["id"]
+    left.key("Space")
+    left.settled()
+    right = desks(beside=left)
+    right.load("coffee.jpg")
+    right.wait("state.objects.length === 2")
+    held: list[Any] = []
+    right.page.route("**/api/changes*", lambda route: held.append(route))
+    # the request that waits now brings the first change, the next one is held back
+    left.client.patch(f"/api/objects/{kept}", json={"label": "cup"})
+    right.wait(f"state.objects.find((each) => each.id === '{kept}').label === 'cup'")
+    while not held:
+        right.page.wait_for_timeout(20)
+    left.client.post(f"/api/objects/{kept}/clicks", json={"x": 80, "y": 60, "positive": True})
+    left.client.delete(f"/api/objects/{gone}")
+    for each in held:
+        each.continue_()
+    right.page.unroute("**/api/changes*")
+    right.wait("state.objects.length === 1 && state.objects[0].clicks.length === 2")
+    left.wait("state.objects.length === 1")

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
 import { Refused, call } from "../../../src/emclick/web/static/js/api.js";
-import { Outbox, Unreachable } from "../../../src/emclick/web/static/js/queue.js";
+import { NotStored, Outbox, Unreachable } from "../../../src/emclick/web/static/js/queue.js";
 
 /** What the server does with the next requests, one after the other; the last for all that follow. */
 let behaviours = [];
@@ -72,6 +72,25 @@ test("a refusal is told, also one without words", async () => {
   });
   behaviours = [says(400, "")];
   await assert.rejects(call("POST", "api/x", { json: {} }), Refused);
+});
+
+test("a server that cannot store says why; one that is away says nothing", async () => {
+  behaviours = [says(503, '{"error": {"code": "storage", "message": "the disk is full"}}')];
+  await assert.rejects(call("POST", "api/x", { json: {} }), (error) => {
+    assert.ok(error instanceof NotStored);
+    assert.equal(error.message, "the disk is full");
+    return true;
+  });
+  for (const [status, body] of [
+    [503, "<html>a proxy's page</html>"],
+    [504, ""],
+  ]) {
+    behaviours = [says(status, body)];
+    await assert.rejects(
+      call("POST", "api/x", { json: {} }),
+      (error) => error instanceof Unreachable && !(error instanceof NotStored),
+    );
+  }
 });
 
 test("a click whose answer broke off is sent again, with its key", async () => {

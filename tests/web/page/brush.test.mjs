@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fillRings, stampSegment, subtract, unite } from "../../../src/emclick/web/static/js/brush.js";
+import { fillRings, stampSegment, takeBack, unite } from "../../../src/emclick/web/static/js/brush.js";
 
 const rows = (mask, h, w) =>
   Array.from({ length: h }, (_, y) => Array.from({ length: w }, (_, x) => (mask[x * h + y] ? "#" : ".")).join(""));
 
 test("a brush of one pixel paints the pixel under it", () => {
-  const mask = new Uint8Array(5 * 6);
-  const box = stampSegment(mask, 5, 6, { x: 2.4, y: 1.6 }, { x: 2.4, y: 1.6 }, 0.4, 1);
-  assert.deepEqual(rows(mask, 5, 6), ["......", "......", "..#...", "......", "......"]);
-  assert.deepEqual([box.x <= 2, box.y <= 2], [true, true]);
+  for (const radius of [0.4, 0.5]) {
+    const mask = new Uint8Array(5 * 6);
+    const box = stampSegment(mask, 5, 6, { x: 2.4, y: 1.6 }, { x: 2.4, y: 1.6 }, radius, 1);
+    assert.deepEqual(rows(mask, 5, 6), ["......", "......", "..#...", "......", "......"]);
+    assert.deepEqual([box.x <= 2, box.y <= 2], [true, true]);
+  }
 });
 
 test("a stroke is all pixels whose centre is near the line, and erasing undoes it", () => {
@@ -53,10 +55,16 @@ test("polygons with a hole are filled by the even-odd rule", () => {
   ]);
 });
 
-test("a mask loses what another covers", () => {
-  const mask = Uint8Array.from([1, 1, 0, 1]);
-  subtract(mask, Uint8Array.from([0, 1, 1, 0]));
-  assert.deepEqual([...mask], [1, 0, 0, 1]);
+test("a mask loses what another covers, but for what it had before", () => {
+  const others = [1, 3, 1, 2]; // .###.##
+  const taken = (from, to) => {
+    const mask = Uint8Array.from([1, 1, 1, 0, 1, 1, 1]);
+    takeBack(mask, Uint8Array.from([0, 0, 1, 0, 0, 0, 0]), others, from, to);
+    return mask.join("");
+  };
+  assert.equal(taken(0, 7), "1010100");
+  assert.equal(taken(2, 6), "1110101");
+  assert.equal(taken(0, 0), "1110111");
 });
 
 test("the box around two boxes; an empty one counts for nothing", () => {

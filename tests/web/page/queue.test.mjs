@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Denied, Outbox, Unreachable, readStored } from "../../../src/emclick/web/static/js/queue.js";
+import { Denied, NotStored, Outbox, Unreachable, readStored } from "../../../src/emclick/web/static/js/queue.js";
 
 function storage() {
   const kept = new Map();
@@ -86,6 +86,21 @@ test("a page that is not known keeps its changes too", async () => {
   outbox.push(command("1"));
   await outbox.settled(1000);
   assert.ok(seen.trouble.includes("denied"));
+  assert.equal(seen.answers.length, 1);
+});
+
+test("a change that cannot be stored now is kept, and why is known at once", async () => {
+  const said = [];
+  const { outbox, seen } = setUp(async (each, n) => {
+    if (n > 1) said.push(outbox.why);
+    if (n <= 2) throw new NotStored("the disk is full");
+    return each.key;
+  });
+  outbox.push(command("1"));
+  await outbox.settled();
+  assert.deepEqual(said, ["the disk is full", "the disk is full"]);
+  assert.deepEqual(seen.trouble, ["", "storage", "storage", ""]);
+  assert.equal(outbox.why, "");
   assert.equal(seen.answers.length, 1);
 });
 

@@ -46,14 +46,11 @@ test("a late answer changes nothing", () => {
   assert.ok(!("ms" in next) && !("box" in next));
 });
 
-test("a mask that is still on its way is not painted over by an older one", () => {
-  const next = applyAnswer(
-    object({ seq: 1, rle: { size: [4, 4], counts: "mine" } }),
-    { seq: 2, rle: { size: [4, 4], counts: "theirs" } },
-    true,
-  );
-  assert.equal(next.rle.counts, "mine");
-  assert.equal(next.seq, 2);
+test("an answer is the server's word: nothing on its way is in it", () => {
+  const mine = object({ seq: 1, rle: { size: [4, 4], counts: "mine" }, base: { size: [4, 4], counts: "old" } });
+  const next = applyAnswer(mine, { seq: 2, rle: { size: [4, 4], counts: "theirs" } });
+  assert.deepEqual([next.rle.counts, next.seq, "base" in next], ["theirs", 2, false]);
+  assert.equal(applyAnswer(mine, { seq: 2, label: "cat" }).rle.counts, "old");
 });
 
 test("colours: own, then the label's, then by place", () => {

@@ -66,7 +66,7 @@ def project_routes(services: Services) -> APIRouter:
     @router.get("/project")
     def get_project() -> ProjectMessage:
         """The project: its labels, how far it is, what can be exported."""
-        seq, _, _ = project.images.changed_since(2**53)
+        seq, *_ = project.images.changed_since(2**53)
         return ProjectMessage.model_validate(
             {
                 "name": project.name,
@@ -105,10 +105,12 @@ def project_routes(services: Services) -> APIRouter:
         """What has changed since; with `wait` the answer comes when something changes."""
         end = anyio.current_time() + wait
         while True:
-            seq, images, objects = await anyio.to_thread.run_sync(project.images.changed_since, since)
+            seq, images, objects, deleted = await anyio.to_thread.run_sync(
+                project.images.changed_since, since
+            )
             left = end - anyio.current_time()
             if images or objects or seq > since or left <= 0 or services.listeners.closed:
-                return ChangesMessage(seq=seq, images=images, objects=objects)
+                return ChangesMessage(seq=seq, images=images, objects=objects, deleted=deleted)
             await services.listeners.wait(min(left, 1.0))  # a change between look and wait: a second late
 
     @router.get(

@@ -1,6 +1,7 @@
 /** What the server's answers do to the state. */
 
 import { Refused, call } from "./api.js";
+import { layOver } from "./edits.js";
 import { applyLabelEdit } from "./labels.js";
 import { S } from "./strings.js";
 import { applyAnswer } from "./store.js";
@@ -52,9 +53,8 @@ function onCreated(app, command, answer) {
   // The object may have been discarded here while it was being made there: the deletion is in the outbox.
   const gone = app.outbox.of(answer.id).some((each) => each.kind === "delete");
   if (!gone) {
-    const changed = local && app.outbox.of(answer.id).some((each) => each.kind === "mask");
     const finished = local?.finished ?? answer.finished;
-    objects.set(answer.id, { ...answer, finished, rle: changed ? local.rle : answer.rle });
+    objects.set(answer.id, layOver({ ...answer, finished }, app.outbox.of(answer.id), objects));
   }
   app.store.set({ objects, ...(active === command.object ? { active: gone ? "" : answer.id } : {}) });
   if (command.body.clicks) onClicked(app, command, answer, answer);
@@ -65,11 +65,7 @@ function onObject(app, command, answer) {
   const object = app.state.objects.get(command.object);
   if (!object || !answer) return;
   const queued = app.outbox.of(command.object);
-  const next = applyAnswer(
-    object,
-    answer,
-    queued.some((each) => each.kind === "mask"),
-  );
+  const next = layOver(applyAnswer(object, answer), queued, app.state.objects);
   // Attributes set here and still on their way are newer than what the answer says.
   for (const each of queued) if (each.kind === "patch") Object.assign(next, each.body);
   app.setObject(next);
@@ -148,9 +144,19 @@ export function takeImage(app, detail) {
     if (theirs && (mine.seq > theirs.seq || queued.some((each) => each.kind === "mask"))) objects.set(id, mine);
     if (queued.some((each) => each.kind === "delete")) objects.delete(id);
   }
+  layQueued(app, objects);
   const active = objects.has(app.state.active) ? app.state.active : "";
   app.store.set({ image: detail, objects, active });
   setEntry(app, detail.id, { status: detail.status, objects: objects.size });
+}
+
+/** Lays what is on its way over an image's objects. @param {App} app
+ * @param {Map<string, import("./types.js").Obj>} objects */
+export function layQueued(app, objects) {
+  for (const id of new Set(app.outbox.commands.map((each) => each.object))) {
+    const object = objects.get(id);
+    if (object) objects.set(id, layOver(object, app.outbox.of(id), objects));
+  }
 }
 
 /** @param {App} app @param {string} id @param {Partial<import("./types.js").ImageEntry>} part */
@@ -179,7 +185,9 @@ function noteProgress(app, command) {
 function onRefused(app, command, error) {
   if (error instanceof Refused && error.status === 409 && error.object) {
     app.stage.live.polygon = null;
-    if (app.state.image?.id === error.object.image) app.setObject(error.object);
+    const { image, objects } = app.state;
+    const { object } = error;
+    if (image?.id === object.image) app.setObject(layOver(object, app.outbox.of(object.id), objects));
     app.toast(S.stale, "error");
     return;
   }

@@ -1,7 +1,7 @@
 /** Requests to the server, relative to the page's own address, so that the page works under any path. */
 
 import { applyLabelEdit } from "./labels.js";
-import { Denied, Unreachable } from "./queue.js";
+import { Denied, NotStored, Unreachable } from "./queue.js";
 
 /** The server said no. */
 export class Refused extends Error {
@@ -45,9 +45,11 @@ export async function request(method, path, options = {}) {
     throw new Unreachable(String(error));
   }
   if (response.ok) return response;
-  if (GATEWAY.has(response.status)) throw new Unreachable(`status ${response.status}`);
   const body = await response.json().catch(() => ({}));
   const said = body?.error ?? {};
+  // A proxy without its server answers 503 as well, but not in the server's own words.
+  if (response.status === 503 && said.code) throw new NotStored(said.message);
+  if (GATEWAY.has(response.status)) throw new Unreachable(`status ${response.status}`);
   if (response.status === 401 || (response.status === 403 && said.code === "token")) throw new Denied(said.message);
   throw new Refused(response.status, said.code ?? "", said.message ?? `${response.status}`, said.object);
 }

@@ -6,6 +6,7 @@ import { Outbox } from "./queue.js";
 import { Pictures } from "./picture.js";
 import { Stage } from "./stage.js";
 import { Store } from "./store.js";
+import { onTurn } from "./turn.js";
 
 /**
  * @typedef {import("./types.js").Command} Command
@@ -30,6 +31,8 @@ export class App {
     this.named = new Map();
     /** Messages are shown by whoever listens here. @type {(text: string, kind: "info" | "error") => void} */
     this.toast = () => undefined;
+    /** Ends what the pointer is drawing, as if it were lifted. */
+    this.endGesture = () => undefined;
     /** Opens the shortcut sheet. */
     this.openHelp = () => undefined;
     /** @type {(text: string) => void} for screen readers */
@@ -42,12 +45,15 @@ export class App {
     this.onAnswer = () => undefined;
     /** @type {(command: Command, error: unknown) => void} */
     this.onRefused = () => undefined;
-    /** @type {(trouble: "" | "offline" | "denied" | "full") => void} */
+    /** @type {(trouble: import("./queue.js").Trouble) => void} */
     this.onQueue = () => undefined;
     this.outbox = new Outbox({
       storage,
       name: outboxName,
-      send: (command) => sendCommand(command, this.seqOf(command), storage),
+      send: async (command) => {
+        const ready = command.path ? { command, seq: this.seqOf(command) } : await onTurn(this, command);
+        return ready && sendCommand(ready.command, ready.seq, storage);
+      },
       onAnswer: (command, answer) => this.onAnswer(command, answer),
       onRefused: (command, error) => this.onRefused(command, error),
       onChange: (trouble) => this.onQueue(trouble),

@@ -5,11 +5,12 @@
  * @typedef {{x: number, y: number}} Point image px, origin at the top-left pixel's centre
  */
 
-/** Sets every pixel whose centre is within `radius` of the segment a-b; a radius under 0.5 sets the nearest pixel.
+/** Sets every pixel whose centre is within `radius` of the segment a-b; up to a radius of 0.5 only the nearest
+ * pixels.
  * @param {Uint8Array} mask @param {number} height @param {number} width @param {Point} a @param {Point} b
  * @param {number} radius px @param {0 | 1} value @returns {Box} what may have changed */
 export function stampSegment(mask, height, width, a, b, radius, value) {
-  if (radius < 0.5) {
+  if (radius <= 0.5) {
     [a, b, radius] = [{ x: Math.round(a.x), y: Math.round(a.y) }, { x: Math.round(b.x), y: Math.round(b.y) }, 0.5];
   }
   const x0 = Math.max(0, Math.ceil(Math.min(a.x, b.x) - radius));
@@ -54,9 +55,16 @@ export function fillRings(rings, height, width) {
   return mask;
 }
 
-/** Takes `other` away from `mask`, in place. @param {Uint8Array} mask @param {Uint8Array} other */
-export function subtract(mask, other) {
-  for (let i = 0; i < mask.length; i++) if (other[i]) mask[i] = 0;
+/** Takes away what lies on the 1s of another mask and was not there before, in place.
+ * @param {Uint8Array} mask @param {Uint8Array} before @param {ArrayLike<number>} runs of the other mask
+ * @param {number} from first place of `mask` that may have changed @param {number} to the one after the last */
+export function takeBack(mask, before, runs, from, to) {
+  let at = 0;
+  for (let i = 0; i < runs.length && at < to; at += runs[i++]) {
+    if (!(i & 1)) continue;
+    const end = Math.min(at + runs[i], to);
+    for (let place = Math.max(at, from); place < end; place++) if (!before[place]) mask[place] = 0;
+  }
 }
 
 /** The box around two boxes. @param {Box} a @param {Box} b @returns {Box} */

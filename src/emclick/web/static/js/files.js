@@ -3,7 +3,7 @@
 import { Refused, newKey, postFile, request } from "./api.js";
 import { refreshImage, refreshLabels } from "./answers.js";
 import { finish, select } from "./objects.js";
-import { Denied, Unreachable } from "./queue.js";
+import { Denied, NotStored, Unreachable } from "./queue.js";
 import { refreshList } from "./sync.js";
 import { S } from "./strings.js";
 
@@ -13,7 +13,7 @@ const SETTLE_MS = 3000;
 
 /** @param {App} app @param {unknown} error */
 function tell(app, error) {
-  if (error instanceof Refused) app.toast(S.refused(error.message), "error");
+  if (error instanceof Refused || error instanceof NotStored) app.toast(S.refused(error.message), "error");
   else if (error instanceof Unreachable || error instanceof Denied) app.toast(S.needServer, "error");
   else app.toast(error instanceof Error ? error.message : String(error), "error");
 }
@@ -39,7 +39,8 @@ async function sendFile(app, change, file) {
     await app.outbox.settled(SETTLE_MS);
     app.onAnswer(command, await postFile(command, file));
   } catch (error) {
-    if (error instanceof Unreachable || error instanceof Denied) app.toast(S.fileNotKept, "error");
+    const away = error instanceof Denied || (error instanceof Unreachable && !(error instanceof NotStored));
+    if (away) app.toast(S.fileNotKept, "error");
     else tell(app, error);
   }
 }

@@ -3,12 +3,14 @@
 import { call } from "./api.js";
 import { finish } from "./objects.js";
 import { prepareLevels } from "./picture.js";
-import { Denied, Unreachable } from "./queue.js";
-import { setEntry } from "./answers.js";
+import { Denied, NotStored, Unreachable } from "./queue.js";
+import { layQueued, setEntry } from "./answers.js";
 import { S } from "./strings.js";
 import { filterImages, neighbour, nextUnfinished } from "./store.js";
 
 /** @typedef {import("./app.js").App} App */
+
+const RETRY_MS = 1500;
 
 /** The images that the list shows. @param {App} app */
 export const listed = (app) => filterImages(app.state.images, app.state.filter, app.state.search);
@@ -17,6 +19,7 @@ export const listed = (app) => filterImages(app.state.images, app.state.filter, 
  * @param {boolean} [resume] go on with the object that was being worked on */
 export async function openImage(app, id, resume = false) {
   if (!id || app.state.loading === id || (app.state.opened === id && !app.state.loading)) return;
+  app.endGesture();
   if (app.active) finish(app);
   app.store.set({ loading: id, batch: [] });
   const path = `api/images/${encodeURIComponent(id)}`;
@@ -26,7 +29,9 @@ export async function openImage(app, id, resume = false) {
   try {
     if (app.outbox.commands.some((each) => each.image === id)) await app.outbox.settled(3000);
     if (entry?.problem) throw new Error(entry.problem);
-    const [detail, picture] = await Promise.all([call("GET", path), app.pictures.get(entry ?? { id, version: "" })]);
+    const [detail, picture] = await patiently(app, id, () =>
+      Promise.all([call("GET", path), app.pictures.get(entry ?? { id, version: "" })]),
+    );
     if (app.state.loading !== id) return; // another one has been asked for since
     app.pictures.shown = id;
     app.stage.live.crosshair = null;
@@ -36,6 +41,7 @@ export async function openImage(app, id, resume = false) {
       const local = app.state.objects.get(command.object);
       if (local?.image === id) objects.set(command.object, local);
     }
+    layQueued(app, objects);
     const active = resume ? begun(detail) : "";
     app.store.set({ image: detail, objects, active, loading: "", opened: id, problem: "" });
     app.shapes.forget(objects);
@@ -48,9 +54,9 @@ export async function openImage(app, id, resume = false) {
     if (next && !next.problem) void app.pictures.prefetch(next);
   } catch (error) {
     if (app.state.loading !== id) return;
-    if (error instanceof Unreachable || error instanceof Denied) {
+    if (isKept(error)) {
       app.store.set({ loading: "" });
-      app.toast(S.needServer, "error");
+      app.toast(error instanceof NotStored ? S.refused(error.message) : S.needServer, "error");
       return;
     }
     const why = error instanceof Error ? error.message : String(error);
@@ -64,6 +70,22 @@ export async function openImage(app, id, resume = false) {
     });
     app.stage.show(null, false);
     app.announce(S.loadFailed(why));
+  }
+}
+
+/** @param {unknown} error */
+const isKept = (error) => error instanceof Unreachable || error instanceof Denied;
+
+/** What `ask` gives. As long as the stage is empty there is nothing to go on with: it asks until the server is there.
+ * @template T @param {App} app @param {string} id @param {() => Promise<T>} ask @returns {Promise<T>} */
+async function patiently(app, id, ask) {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isKept(error) || app.state.opened || app.state.loading !== id) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
   }
 }
 

@@ -142,7 +142,7 @@ async function start() {
   const { images, settings } = app.state;
   const wanted = fromLink || settings.image;
   const first = images.find((each) => each.id === wanted) ?? nextUnfinished(images, "") ?? images[0];
-  if (first) await openImage(app, first.id, first.id === wanted);
+  if (first) void openImage(app, first.id, first.id === wanted);
   void follow(app);
 }
 

@@ -13,9 +13,6 @@ import { PALETTE, localObject, ordered } from "./store.js";
  * @typedef {import("./types.js").Click} Click
  */
 
-const SETTLE_MS = 3000;
-const HISTORY = new Set(["click", "batch", "remove", "reset", "mask", "clean", "undo", "redo"]);
-
 /** Makes an object here and asks the server for it; later changes may follow at once. @param {App} app
  * @param {{rle?: import("./types.js").Rle, clicks?: Click[]}} part what it begins with
  * @param {number} [at] performance.now() of the press @returns {string} its local name */
@@ -97,12 +94,13 @@ export function sendBatch(app) {
   else createObject(app, { clicks: batch }, now);
 }
 
-/** @param {App} app @param {number} n number of the click */
-export function removeClick(app, n) {
+/** Takes a click away. Its number is looked up when the changes before have been answered: it may be another by then,
+ * or the click gone. @param {App} app @param {Click} [click] the newest if none is given */
+export function removeClick(app, click) {
   const active = app.active;
   if (!active || !mayChange(app, active)) return;
   app.stage.live.hovered = -1;
-  app.change("remove", active.id, "DELETE", `api/objects/{object}/clicks/${n}`);
+  app.change("remove", active.id, "DELETE", "", click ? { click } : {});
 }
 
 /** @param {App} app */
@@ -111,9 +109,7 @@ export function removeLastClick(app) {
     app.store.set({ batch: app.state.batch.slice(0, -1) });
     return;
   }
-  void whenSettled(app, () => {
-    if (app.active?.clicks.length) removeClick(app, app.active.clicks.length - 1);
-  });
+  removeClick(app);
 }
 
 /** @param {App} app */
@@ -280,57 +276,30 @@ export function clean(app, op) {
   app.change("clean", active.id, "POST", "api/objects/{object}/clean", body);
 }
 
-/** The current object's history first, then the image's. @param {App} app */
+/** Takes the last step back: the current object's history first, then its image's. Which of them it is shows when the
+ * changes before have been answered. @param {App} app */
 export function undo(app) {
   if (app.state.batch.length) {
     app.store.set({ batch: app.state.batch.slice(0, -1) });
     return;
   }
-  void whenSettled(app, () => {
-    const active = app.active;
-    const pending = active
-      ? app.outbox.of(active.id).some((each) => HISTORY.has(each.kind) || each.body.clicks)
-      : false;
-    if (active && (active.can_undo || pending)) app.change("undo", active.id, "POST", "api/objects/{object}/undo");
-    else imageHistory(app, "undo");
-  });
+  goBack(app, "undo");
 }
 
 /** @param {App} app */
-export function redo(app) {
-  void whenSettled(app, () => {
-    const active = app.active;
-    if (active?.can_redo) app.change("redo", active.id, "POST", "api/objects/{object}/redo");
-    else imageHistory(app, "redo");
-  });
-}
+export const redo = (app) => goBack(app, "redo");
 
 /** @param {App} app @param {"undo" | "redo"} which */
-function imageHistory(app, which) {
-  const image = app.state.image;
-  if (!image) return;
-  if (!image[which === "undo" ? "can_undo" : "can_redo"]) {
-    app.toast(which === "undo" ? S.nothingToUndo : S.nothingToRedo, "info");
-    return;
-  }
-  app.changeImage(`image-${which}`, image.id, "POST", `api/images/${encodeURIComponent(image.id)}/${which}`);
-}
-
-/** @type {WeakMap<App, Promise<void>>} */
-const lines = new WeakMap();
-
-/**
- * Runs `step` when the changes before it have been answered: what can be undone is known then. Offline it does not
- * wait.
- * @param {App} app
- * @param {() => void} step
- */
-export function whenSettled(app, step) {
-  const before = lines.get(app) ?? Promise.resolve();
-  const next = before.then(async () => {
-    if (app.state.connection === "saved" || app.state.connection === "saving") await app.outbox.settled(SETTLE_MS);
-    step();
+function goBack(app, which) {
+  const { image, loading, active } = app.state;
+  if (!image || loading) return;
+  app.outbox.push({
+    key: newKey(),
+    kind: which,
+    image: image.id,
+    object: active,
+    method: "POST",
+    path: "",
+    body: {},
   });
-  lines.set(app, next);
-  return next;
 }

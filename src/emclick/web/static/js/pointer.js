@@ -3,22 +3,24 @@
  * tool.
  */
 
-import { clickAt as clickUnder, clampPoint, isInside, panBy, wheelFactor } from "./geometry.js";
+import { clickAt as clickUnder, isInside, panBy, wheelFactor } from "./geometry.js";
 import { menuIsOpen } from "./dom.js";
 import { clickAt, collect, pickAt, removeClick } from "./objects.js";
-import { addCorner, cornerAt, dragCorner, dropCorner, removeCorner } from "./polygon.js";
+import { addCorner, cornerAt, dragCorner, dropCorner, releaseCorner, removeCorner } from "./polygon.js";
 import { beginStroke, continueStroke, dropStroke, endStroke } from "./strokes.js";
 import { makePreview } from "./preview.js";
 
 /**
  * @typedef {import("./app.js").App} App
  * @typedef {import("./geometry.js").Point} Point
- * @typedef {{kind: "pan", last: Point} | {kind: "stroke", running: import("./strokes.js").Running} | {kind: "corner"}
- *   | {kind: "pinch", last: Point, distance: number} | {kind: "tap", from: Point, at: number}} Gesture
+ * @typedef {{kind: "pan", last: Point} | {kind: "stroke", running: import("./strokes.js").Running}
+ *   | {kind: "corner", from: Point, moved: boolean} | {kind: "pinch", last: Point, distance: number}
+ *   | {kind: "tap", from: Point, at: number}} Gesture
  */
 
 const POINT_REACH = Object.freeze({ mouse: 8, pen: 10, touch: 16 });
 const TAP_PX = 10;
+const STILL_PX = 2; // a hand that presses is not quite still
 
 /** @param {App} app @param {() => boolean} spaceHeld @param {() => void} spaceUsed */
 export function connectPointer(app, spaceHeld, spaceUsed) {
@@ -70,9 +72,8 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     const clicks = app.active?.clicks ?? [];
     const under = clickUnder(clicks, stage.view, place.x, place.y, reach(event));
     preview.left();
-    // A click that is still on its way has no number yet: only known ones can be taken away.
-    if (under >= 0 && !event.ctrlKey && !event.metaKey && app.active && !app.unsent(app.active.id).length) {
-      removeClick(app, under);
+    if (under >= 0 && !event.ctrlKey && !event.metaKey) {
+      removeClick(app, clicks[under]);
     } else if (image && isInside(image, point)) {
       const made = { x: tidy(point.x), y: tidy(point.y), positive: isPositive(event) };
       if (event.ctrlKey || event.metaKey) collect(app, made);
@@ -86,7 +87,7 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     else if (held && event.button === 2) removeCorner(app, held);
     else if (held && stage.live.polygon && !app.active.locked) {
       stage.live.polygon.held = held;
-      gesture = { kind: "corner" };
+      gesture = { kind: "corner", from: at, moved: false };
     } else if (event.button === 0) gesture = { kind: "pan", last: at };
   };
 
@@ -124,8 +125,9 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
       for (const each of events.length ? events : [event]) {
         continueStroke(app, gesture.running, stage.imagePoint(each));
       }
-    } else if (gesture?.kind === "corner" && app.state.image) {
-      dragCorner(app, clampPoint(app.state.image, stage.imagePoint(event)));
+    } else if (gesture?.kind === "corner") {
+      gesture.moved ||= Math.hypot(at.x - gesture.from.x, at.y - gesture.from.y) > STILL_PX;
+      if (gesture.moved) dragCorner(app, stage.imagePoint(event));
     } else if (gesture?.kind === "tap" && Math.hypot(at.x - gesture.from.x, at.y - gesture.from.y) > TAP_PX) {
       gesture = { kind: "pan", last: at };
     } else if (!gesture) hover(event, at);
@@ -158,11 +160,20 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     if (ended && event.type === "pointerup" && event.buttons !== 0) return; // another button is still down
     gesture = null;
     if (ended?.kind === "pan") stage.setCursor(spaceHeld() ? "pan" : "");
-    else if (ended?.kind === "stroke") {
-      if (event.type === "pointerup") void endStroke(app, ended.running);
-      else dropStroke(app);
-    } else if (ended?.kind === "corner") dropCorner(app);
+    else if (ended?.kind === "stroke" || ended?.kind === "corner") finishDrawing(ended, event.type === "pointerup");
     else if (ended?.kind === "tap" && event.type === "pointerup") click(event, event.timeStamp);
+  };
+  const finishDrawing = (/** @type {Gesture} */ ended, /** @type {boolean} */ takes) => {
+    if (ended.kind === "stroke" && takes) endStroke(app, ended.running);
+    else if (ended.kind === "stroke") dropStroke(app);
+    else if (ended.kind === "corner" && takes && ended.moved) dropCorner(app);
+    else if (ended.kind === "corner") releaseCorner(app);
+  };
+  app.endGesture = () => {
+    const ended = gesture;
+    if (ended?.kind !== "stroke" && ended?.kind !== "corner") return;
+    gesture = null;
+    finishDrawing(ended, true);
   };
   root.addEventListener("pointerup", lift);
   root.addEventListener("pointercancel", lift);

@@ -44,7 +44,7 @@ export function updatePolygon(app) {
  * The corner near a stage point.
  * @param {App} app
  * @param {Point} at
- * @returns {{ring: number, corner: number} | null}
+ * @returns {import("./stage.js").Corner | null}
  */
 export function cornerAt(app, at) {
   const { view, live } = app.stage;
@@ -55,7 +55,7 @@ export function cornerAt(app, at) {
       const d = Math.hypot(view.x + ring[i] * view.zoom - at.x, view.y + ring[i + 1] * view.zoom - at.y);
       if (d < best) {
         best = d;
-        found = { ring: r, corner: i / 2 };
+        found = { ring: r, corner: i / 2, x: ring[i], y: ring[i + 1] };
       }
     }
   });
@@ -64,12 +64,28 @@ export function cornerAt(app, at) {
 
 /** @param {App} app @param {Point} point image px */
 export function dragCorner(app, point) {
+  const size = app.active?.rle.size;
+  if (size) moveCorner(app, clamp(point.x + 0.5, size[1]), clamp(point.y + 0.5, size[0]));
+}
+
+/** Corners lie between pixels: from 0 to the picture's width or height. @param {number} value @param {number} most */
+const clamp = (value, most) => Math.min(Math.max(value, 0), most);
+
+/** @param {App} app @param {number} x corner coordinates @param {number} y */
+function moveCorner(app, x, y) {
   const polygon = app.stage.live.polygon;
   if (!polygon?.held) return;
-  const { ring, corner } = polygon.held;
-  polygon.rings[ring][2 * corner] = point.x + 0.5;
-  polygon.rings[ring][2 * corner + 1] = point.y + 0.5;
+  polygon.rings[polygon.held.ring].set([x, y], 2 * polygon.held.corner);
   app.stage.paint("overlay");
+}
+
+/** Nothing comes of the drag: the corner is where it was. @param {App} app */
+export function releaseCorner(app) {
+  const polygon = app.stage.live.polygon;
+  if (!polygon?.held) return;
+  moveCorner(app, polygon.held.x, polygon.held.y);
+  polygon.held = null;
+  updatePolygon(app);
 }
 
 /** The polygon as it is now becomes the mask. @param {App} app */

@@ -8,6 +8,9 @@
 /** The server cannot be reached; the change is kept and sent again. */
 export class Unreachable extends Error {}
 
+/** The server is there but cannot store the change now, and says why; it is kept and sent again. */
+export class NotStored extends Unreachable {}
+
 /** The server does not know this page (any more); the change is kept. */
 export class Denied extends Error {}
 
@@ -15,12 +18,13 @@ const FILE = "emclick-file:"; // what entries with files begin with
 const WAITS_MS = [300, 1000, 2000, 4000];
 
 /**
+ * @typedef {"" | "offline" | "storage" | "denied" | "full"} Trouble full: of the browser's storage
  * @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem">} TextStorage
  * @typedef {object} OutboxOptions
  * @property {(command: Command) => Promise<any>} send rejects with Unreachable or Denied to keep the change
  * @property {(command: Command, answer: any) => void} onAnswer
  * @property {(command: Command, error: unknown) => void} onRefused the change is gone; the error says why
- * @property {(trouble: "" | "offline" | "denied" | "full") => void} onChange after every change of `commands`
+ * @property {(trouble: Trouble) => void} onChange after every change of `commands`
  * @property {TextStorage} storage
  * @property {string} name of the storage entry
  * @property {(ms: number) => Promise<void>} [sleep]
@@ -32,8 +36,9 @@ export class Outbox {
     this.options = options;
     /** @type {Command[]} */
     this.commands = [];
-    /** @type {"" | "offline" | "denied" | "full"} */
+    /** @type {Trouble} */
     this.trouble = "";
+    this.why = ""; // what the server says while it cannot store
     this.running = false;
     /** @type {(() => void) | null} */
     this.wake = null;
@@ -87,12 +92,12 @@ export class Outbox {
     if (this.wake) this.wake();
   }
 
-  /** Resolves when nothing is left to send, or after `ms`. @param {number} ms */
+  /** Resolves when nothing is left to send, or after `ms`. @param {number} [ms] */
   settled(ms) {
     if (!this.commands.length) return Promise.resolve();
     return new Promise((resolve) => {
       this.waiting.push(() => resolve(undefined));
-      setTimeout(resolve, ms);
+      if (ms !== undefined) setTimeout(resolve, ms);
     });
   }
 
@@ -119,7 +124,9 @@ export class Outbox {
           // One failure may be a hiccup; the first wait is short and silent.
           failures++;
           delete command.at; // how long the server was away is not the click's time
-          if (error instanceof Denied || failures > 1) this.after(error instanceof Denied ? "denied" : "offline");
+          if (error instanceof NotStored) this.after("storage", error.message);
+          else if (error instanceof Denied) this.after("denied");
+          else if (failures > 1) this.after("offline");
           await this.pause(WAITS_MS[Math.min(failures, WAITS_MS.length) - 1]);
           continue;
         }
@@ -144,9 +151,10 @@ export class Outbox {
     for (const each of this.commands) if (each.object === local) each.object = id;
   }
 
-  /** @param {"" | "offline" | "denied" | "full"} trouble */
-  after(trouble) {
+  /** @param {Trouble} trouble @param {string} [why] */
+  after(trouble, why = "") {
     this.trouble = trouble;
+    this.why = why;
     this.save();
     this.options.onChange(this.trouble);
   }

@@ -27,6 +27,7 @@ import { colourOf } from "./store.js";
  * @typedef {import("./geometry.js").Viewport} Viewport
  * @typedef {import("./geometry.js").Point} Point
  * @typedef {"picture" | "masks" | "overlay"} Layer
+ * @typedef {{ring: number, corner: number, x: number, y: number}} Corner x, y: where it was before it was dragged
  *
  * @typedef {object} Live What the pointer is doing; not part of the state
  * @property {Point | null} pointer on the stage, CSS px
@@ -35,7 +36,7 @@ import { colourOf } from "./store.js";
  * @property {{shape: import("./masks.js").Shape, positive: boolean} | null} preview
  * @property {Point | null} crosshair image px
  * @property {number} hovered number of the click under the pointer, or -1
- * @property {{rings: Float64Array[], held: {ring: number, corner: number} | null} | null} polygon
+ * @property {{rings: Float64Array[], held: Corner | null} | null} polygon
  */
 
 const MARK_MS = 60;

@@ -24,6 +24,7 @@
  * @property {import("./types.js").Click[]} batch clicks collected with Ctrl held
  * @property {Settings} settings
  * @property {import("./types.js").Connection} connection
+ * @property {string} why what the server says while it cannot store, or ""
  * @property {number} waiting changes not yet answered
  * @property {boolean} hidden masks are hidden while the key is held
  * @property {boolean} crosshair the keyboard's cursor is shown
@@ -79,6 +80,7 @@ export const initialState = () => ({
   batch: [],
   settings: { ...DEFAULT_SETTINGS },
   connection: "saved",
+  why: "",
   waiting: 0,
   hidden: false,
   crosshair: false,
@@ -124,17 +126,17 @@ export class Store {
   }
 }
 
-/** The object with an answer's news; the object itself if the answer is older than what is known.
- * @param {Obj} object @param {Partial<Obj> & Partial<Answer>} answer @param {boolean} keepMask a newer local mask waits
- * @returns {Obj} */
-export function applyAnswer(object, answer, keepMask = false) {
+/** The object with an answer's news, as the server has it; the object itself if the answer is older than what is known.
+ * @param {Obj} object @param {Partial<Obj> & Partial<Answer>} answer @returns {Obj} */
+export function applyAnswer(object, answer) {
   if (answer.seq !== undefined && answer.seq < object.seq) return object;
   const news = /** @type {Record<string, unknown>} */ ({});
   for (const name of ANSWERED) {
     const value = /** @type {Record<string, unknown>} */ (answer)[name];
-    if (value !== undefined && !(keepMask && name === "rle")) news[name] = value;
+    if (value !== undefined) news[name] = value;
   }
-  return { ...object, ...news };
+  const { base, ...rest } = object;
+  return { ...rest, rle: base ?? object.rle, ...news };
 }
 
 const ANSWERED = Object.freeze([
@@ -240,7 +242,10 @@ export function readSettings(stored) {
   return /** @type {Settings} */ (out);
 }
 
-/** Which of the objects' masks are "neighbours" that protect their area: finished or locked, and not `id`.
+/** The objects that others keep out of: finished or locked, as for the server's clean-up. Not `id`.
  * @param {Map<string, Obj>} objects @param {string} id */
-export const lockedNeighbours = (objects, id) =>
-  [...objects.values()].filter((each) => each.locked && each.id !== id);
+export const protectedObjects = (objects, id) =>
+  [...objects.values()].filter((each) => (each.finished || each.locked) && each.id !== id);
+
+/** Whether changes cannot be stored now. @param {import("./types.js").Connection} connection */
+export const isAway = (connection) => connection !== "saved" && connection !== "saving";

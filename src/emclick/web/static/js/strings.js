@@ -29,15 +29,19 @@ export const S = Object.freeze({
 
   // Connection
   saved: "Saved",
-  savedTip: "Every change is on disk.",
   saving: "Saving",
-  savingTip: "The last change is on its way.",
-  offline: (/** @type {number} */ n) =>
-    n
-      ? `Server not reachable. ${count(n, "change")} kept here, sent when it is back.`
-      : "Server not reachable. Trying again.",
-  offlineShort: "Not saved",
-  denied: "The server was started again. Open the address it printed; your changes are kept here.",
+  notSaved: "Not saved",
+  connection: Object.freeze({
+    saved: () => "Every change is on disk.",
+    saving: () => "The last change is on its way.",
+    offline: (/** @type {number} */ n) =>
+      n
+        ? `Server not reachable. ${count(n, "change")} kept here, sent when it is back.`
+        : "Server not reachable. Trying again.",
+    storage: (/** @type {number} */ n, /** @type {string} */ why) =>
+      `The server cannot save: ${why}. ${count(n, "change")} kept here, sent when it can.`,
+    denied: () => "The server was started again. Open the address it printed; your changes are kept here.",
+  }),
   storageFull: "The server is not reachable and the browser's storage is full: keep this tab open.",
   back: "The server is back. Everything is saved.",
   resent: (/** @type {number} */ n) =>
@@ -117,7 +121,7 @@ export const S = Object.freeze({
   minArea: "Parts under",
   minAreaApply: "Drop",
   avoid: "Keep out of neighbours",
-  avoidTip: "Take away what other finished objects cover",
+  avoidTip: "Take away what other objects cover, finished or locked",
   avoidAlways: "Finish clear of neighbours",
 
   // View
@@ -187,6 +191,7 @@ export const S = Object.freeze({
   nothingToRedo: "Nothing to redo on this image.",
   imageOpened: (/** @type {string} */ name) => `${name} opened`,
   firstMustInclude: "The first click must be on the object: left button.",
+  objectGone: "The object is not there any more.",
   stale: "This object was changed in another window. Its newest state is shown; your last change was not applied.",
   refused: (/** @type {string} */ why) => why || "The server did not accept the change.",
   needServer: "The server is not reachable. Try again when it is back.",

@@ -1,21 +1,21 @@
 /** Brushing: pixels painted while the pointer moves, one change of the object's mask when it is lifted. */
 
 import { context2d } from "./dom.js";
-import { stampSegment, subtract } from "./brush.js";
+import { stampSegment } from "./brush.js";
+import { paintStroke } from "./edits.js";
 import { visibleBox } from "./geometry.js";
 import { createObject } from "./objects.js";
-import { decodeMask, encodeMask } from "./rle.js";
-import { colourOf, lockedNeighbours } from "./store.js";
+import { area, decodeCounts } from "./rle.js";
+import { colourOf, protectedObjects } from "./store.js";
 import { S } from "./strings.js";
+import { MASK_PATH } from "./turn.js";
 
 /**
  * @typedef {import("./app.js").App} App
  * @typedef {import("./geometry.js").Point} Point
- * @typedef {{points: Point[], radius: number, value: 0 | 1, colour: number[], box: import("./types.js").Box,
- *   mask: Uint8Array, context: CanvasRenderingContext2D}} Running
+ * @typedef {{object: string, points: Point[], radius: number, value: 0 | 1, colour: number[],
+ *   box: import("./types.js").Box, mask: Uint8Array, context: CanvasRenderingContext2D}} Running
  */
-
-const SETTLE_MS = 2000;
 
 /** @param {App} app @param {Point} point image px @param {0 | 1} value @returns {Running | null} null: not now */
 export function beginStroke(app, point, value) {
@@ -32,6 +32,7 @@ export function beginStroke(app, point, value) {
   canvas.height = Math.max(box.h, 1);
   const colour = object ? colourOf(object, project?.labels ?? []) : labelColour(app);
   const running = {
+    object: object?.id ?? "",
     points: [point],
     radius: settings.brushSize / 2,
     value,
@@ -90,40 +91,36 @@ export function dropStroke(app) {
   app.stage.paint("overlay");
 }
 
-/** The stroke becomes part of the object's newest mask. @param {App} app @param {Running} running */
-export async function endStroke(app, running) {
-  const image = app.state.image;
+/** The stroke is shown at once, and becomes part of the object's newest mask when its turn comes.
+ * @param {App} app @param {Running} running */
+export function endStroke(app, running) {
+  dropStroke(app);
+  const { image, objects } = app.state;
   if (!image) return;
-  const made = app.active ? app.state.active : "";
-  if (made && app.outbox.of(made).length && app.state.connection !== "offline") await app.outbox.settled(SETTLE_MS);
-  const id = app.named.get(made) ?? made;
-  const object = app.state.objects.get(id);
-  if (app.state.image?.id !== image.id || (made && !object)) {
-    dropStroke(app);
-    return;
+  const { radius, value } = running;
+  const stroke = { points: running.points.flatMap(({ x, y }) => [short(x), short(y)]), radius, value };
+  const id = app.named.get(running.object) ?? running.object;
+  const object = objects.get(id);
+  if (object) {
+    const rle = paintStroke(object.rle, stroke, protectedObjects(objects, id));
+    show(app, object, rle);
+    app.change("stroke", id, "PUT", "", stroke);
+  } else if (!id) {
+    const empty = { size: /** @type {[number, number]} */ ([image.height, image.width]), counts: "" };
+    const rle = paintStroke(empty, stroke, protectedObjects(objects, ""));
+    if (area(decodeCounts(rle.counts))) createObject(app, { rle });
   }
-  const [height, width] = [image.height, image.width];
-  const mask = object ? decodeMask(object.rle) : new Uint8Array(height * width);
-  running.points.forEach((point, i) => {
-    stampSegment(mask, height, width, running.points[Math.max(i - 1, 0)], point, running.radius, running.value);
-  });
-  if (running.value) {
-    const before = object ? decodeMask(object.rle) : null;
-    for (const other of lockedNeighbours(app.state.objects, id)) {
-      const theirs = decodeMask(other.rle);
-      if (before) for (let i = 0; i < theirs.length; i++) if (before[i]) theirs[i] = 0; // what was ours stays
-      subtract(mask, theirs);
-    }
-  }
-  const rle = encodeMask(mask, height, width);
-  app.stage.live.stroke = null;
-  if (object) putMask(app, object, rle, "brush");
-  else if (mask.includes(1)) createObject(app, { rle });
 }
 
+/** Enough for a pixel's edge, and short to keep. @param {number} value */
+const short = (value) => Math.round(value * 100) / 100;
+
+/** @param {App} app @param {import("./types.js").Obj} object @param {import("./types.js").Rle} rle on its way */
+const show = (app, object, rle) => app.setObject({ ...object, base: object.base ?? object.rle, rle });
+
 /** @param {App} app @param {import("./types.js").Obj} object @param {import("./types.js").Rle} rle
- * @param {"brush" | "polygon" | "load"} kind */
+ * @param {"polygon" | "load"} kind */
 export function putMask(app, object, rle, kind) {
-  app.setObject({ ...object, rle });
-  app.change("mask", object.id, "PUT", "api/objects/{object}/mask", { rle, kind });
+  show(app, object, rle);
+  app.change("mask", object.id, "PUT", MASK_PATH, { rle, kind });
 }

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { refreshImage, refreshLabels, setEntry } from "./answers.js";
 import { Denied, readStored } from "./queue.js";
+import { isAway } from "./store.js";
 import { S } from "./strings.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -41,15 +42,18 @@ export function connectQueue(app) {
     const before = app.state.connection;
     /** @type {import("./types.js").Connection} */
     let now;
-    if (trouble === "denied") now = "denied";
+    if (trouble === "denied" || trouble === "storage") now = trouble;
     else if (trouble) now = "offline";
-    else if (commands.length) now = before === "offline" || before === "denied" ? before : late ? "saving" : before;
+    else if (commands.length) now = isAway(before) ? before : late ? "saving" : before;
     else if (before === "saving" || before === "saved") now = "saved";
     else now = app.reachable ? "saved" : before;
     const first = commands[0];
     const works = first && (MODEL_WORKS.has(first.kind) || Boolean(first.body.clicks));
     const busy = late && Boolean(works) && !trouble;
-    if (now !== before || busy !== app.state.busy) app.store.set({ connection: now, busy });
+    const { why } = app.outbox;
+    if (now !== before || busy !== app.state.busy || why !== app.state.why) {
+      app.store.set({ connection: now, busy, why });
+    }
   };
 }
 
@@ -103,9 +107,11 @@ function reachable(app) {
   if (app.reachable) return;
   app.reachable = true;
   app.outbox.retry();
-  if (!app.outbox.commands.length) app.store.set({ connection: "saved" });
-  else void app.outbox.settled(60_000).then(() => app.reachable && app.store.set({ connection: "saved" }));
-  app.toast(S.back, "info");
+  void app.outbox.settled().then(() => {
+    if (!app.reachable) return; // gone again
+    app.store.set({ connection: "saved" });
+    app.toast(S.back, "info");
+  });
   void refreshImage(app);
   void refreshList(app);
   void refreshLabels(app);
@@ -127,7 +133,7 @@ const visible = () =>
     document.addEventListener("visibilitychange", look);
   });
 
-/** @param {App} app @param {{seq: number, images: string[], objects: string[]}} news */
+/** @param {App} app @param {{seq: number, images: string[], objects: string[], deleted: string[]}} news */
 async function takeNews(app, news) {
   // Most news is the echo of this page's own clicks: they go first.
   await app.outbox.settled(OTHERS_MS);
@@ -139,8 +145,9 @@ async function takeNews(app, news) {
   const mine = news.objects.filter((id) => app.state.objects.has(id));
   const older = mine.filter((id) => (app.state.objects.get(id)?.seq ?? 0) < news.seq);
   const unknown = news.objects.some((id) => !app.state.objects.has(id));
+  const gone = news.deleted.some((id) => app.state.objects.has(id));
   const here = image !== undefined && news.images.includes(image) && (app.state.image?.seq ?? 0) < news.seq;
-  if (older.length > FEW || (here && (unknown || !mine.length))) await refreshImage(app);
+  if (older.length > FEW || (here && (unknown || gone || !mine.length))) await refreshImage(app);
   else for (const id of older) await refreshObject(app, id);
   const known = new Set(app.state.project?.labels.map((each) => each.name));
   if ([...app.state.objects.values()].some((each) => each.label && !known.has(each.label))) await refreshLabels(app);

@@ -20,7 +20,8 @@
  * @property {number} order
  * @property {number} seq
  * @property {Click[]} clicks
- * @property {Rle} rle
+ * @property {Rle} rle as shown: with the masks and strokes that are on their way
+ * @property {Rle} [base] the server's, while any are
  * @property {number} threshold
  * @property {boolean} can_undo
  * @property {boolean} can_redo
@@ -57,7 +58,7 @@
  * @property {string} version
  * @property {number} seq of the last change
  *
- * @typedef {"create" | "click" | "batch" | "remove" | "undo" | "redo" | "reset" | "mask" | "clean" | "patch"
+ * @typedef {"create" | "click" | "batch" | "remove" | "undo" | "redo" | "reset" | "mask" | "stroke" | "clean" | "patch"
  *   | "delete" | "image-undo" | "image-redo" | "image-patch" | "labels" | "masks" | "import"} CommandKind
  *
  * @typedef {object} Command A change on its way to the server; kept until the server has answered
@@ -66,7 +67,7 @@
  * @property {string} image
  * @property {string} object the server's id, "local:KEY" until the object exists there, "" for image commands
  * @property {string} method
- * @property {string} path with {object} where the object's id belongs
+ * @property {string} path with {object} where the object's id belongs; "" until its turn comes, see turn.js
  * @property {Record<string, unknown>} body
  * @property {string} [file] the storage entry with the file that is the request's body, as a data URL
  * @property {number} [at] performance.now() of the pointer press, for the click-to-painted figure
@@ -81,12 +82,12 @@
  * @property {number} contrast 1 is unchanged
  * @property {number} brushSize diameter, image px
  * @property {boolean} preview
- * @property {boolean} avoid take finished neighbours' area away when an object is finished
+ * @property {boolean} avoid take the neighbours' area away when an object is finished
  * @property {number} minArea px
  * @property {string} label the current label's name
  * @property {string} image the id of the image opened last
  * @property {Record<string, string[]>} keys changed shortcuts: command -> combinations
  *
- * @typedef {"saved" | "saving" | "offline" | "denied"} Connection
+ * @typedef {"saved" | "saving" | "offline" | "storage" | "denied"} Connection
  */
 export {};

@@ -3,6 +3,7 @@
 import { attribute, h, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { isInside, toScreen } from "../geometry.js";
+import { isAway } from "../store.js";
 import { S } from "../strings.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -119,10 +120,9 @@ export function makeStageNotes(app) {
     setText(/** @type {Element} */ (problem.lastElementChild), text);
     problem.hidden = !text || Boolean(state.loading);
   });
-  app.store.on(["connection", "waiting"], ({ connection, waiting }) => {
-    const away = connection === "offline" || connection === "denied";
-    setText(words, connection === "denied" ? S.denied : away ? S.offline(waiting) : "");
-    banner.hidden = !away;
+  app.store.on(["connection", "waiting", "why"], ({ connection, waiting, why }) => {
+    setText(words, isAway(connection) ? S.connection[connection](waiting, why) : "");
+    banner.hidden = !isAway(connection);
   });
   app.store.on(["busy", "waiting"], ({ busy, active }) => {
     const click = app.unsent(active).at(-1) ?? app.active?.clicks.at(-1);

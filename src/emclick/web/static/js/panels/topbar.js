@@ -5,7 +5,7 @@ import { attribute, h, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { listed, toggleDone } from "../images.js";
 import { bindings } from "../keys.js";
-import { countStatus } from "../store.js";
+import { countStatus, isAway } from "../store.js";
 import { S } from "../strings.js";
 import { iconButton, withShortcut } from "./button.js";
 import { exportMenu } from "./menu.js";
@@ -108,13 +108,11 @@ export function makeTopbar(app, root) {
     document.title = S.title(state.project?.name ?? "", state.image?.name ?? "");
   });
 
-  app.store.on(["connection", "waiting"], ({ connection, waiting }) => {
-    const text = { saved: S.saved, saving: S.saving, offline: S.offlineShort, denied: S.offlineShort }[connection];
-    const tip = { saved: S.savedTip, saving: S.savingTip, offline: S.offline(waiting), denied: S.denied }[connection];
-    setText(markText, text);
-    mark.title = tip;
+  app.store.on(["connection", "waiting", "why"], ({ connection, waiting, why }) => {
+    setText(markText, isAway(connection) ? S.notSaved : connection === "saving" ? S.saving : S.saved);
+    mark.title = S.connection[connection](waiting, why);
     attribute(mark, "data-state", connection);
-    const glyph = connection === "offline" || connection === "denied" ? "warning" : "check";
+    const glyph = isAway(connection) ? "warning" : "check";
     if (mark.getAttribute("data-icon") !== glyph) {
       mark.setAttribute("data-icon", glyph);
       mark.firstElementChild?.replaceWith(icon(glyph));
