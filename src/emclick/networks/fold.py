@@ -103,17 +103,45 @@ class InParts(nn.Module):
         return F.relu(total)
 
 
+class RestEmpty(nn.Module):
+    """The sums of a `FoldedXConv` whose channels from `count` on are zero, given the others.
+
+    Of the empty channels the biases are left, which lose a share at the border, where the second depthwise
+    convolution pads with zeros.
+    """
+
+    def __init__(self, conv: FoldedXConv, count: int) -> None:
+        super().__init__()
+        self.own = conv.share(0, count, bias=True)
+        mix = conv.pointwise.weight[:, count:, 0, 0]
+        bias1, bias2 = (
+            cast(Tensor, depthwise.bias)[count:] for depthwise in (conv.depthwise1, conv.depthwise2)
+        )
+        kernel = torch.einsum("oc,c,cij->oij", mix, bias1, conv.depthwise2.weight[count:, 0])
+        self.rest = conv_of(kernel[:, None], mix @ bias2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.own(x) + self.rest(torch.ones_like(x[:, :1]))
+
+
 class FoldedClickBranch(nn.Module):
-    """`ClickBranch` on a binary map as one convolution of the map and of a map of ones."""
+    """`ClickBranch` on a binary map as two convolutions: of the map, and of ones, which does not need a click."""
 
     def __init__(self, branch: ClickBranch) -> None:
         super().__init__()
         kernel, bias = branch.binary_kernel()
         scale = branch.scale.abs()
-        self.conv = conv_of(kernel * scale, bias * scale, stride=2, padding=1)
+        clicked, always = (kernel * scale).split(1, 1)
+        self.clicked = conv_of(clicked, stride=2, padding=1)
+        self.always = conv_of(always, bias * scale, stride=2, padding=1)
+
+    def unclicked(self, click_map: Tensor) -> Tensor:
+        """What the branch makes of a map of this size without a click."""
+        return self.always(torch.ones_like(click_map))
 
     def forward(self, click_map: Tensor) -> Tensor:
-        return self.conv(torch.cat([click_map, torch.ones_like(click_map)], 1))
+        """What the click adds to that."""
+        return self.clicked(click_map)
 
 
 def folded_branch(branch: ClickBranch) -> nn.Module:

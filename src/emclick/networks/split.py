@@ -15,7 +15,8 @@ Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
 - Query and key of the correlation are linear: `q . (K f + b) = (q K) . f + q . b`, so that Q is needed at the
   templates alone and the key map not at all.
 - A 1x1 convolution over scales that were brought to one size is done at each scale's own size.
-- The first click's map is binary: the click branch is one convolution (see `ClickBranch`).
+- The first click's map is binary: the click branch is a convolution of it and one of ones (see `ClickBranch`), which is
+  the image's.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emclick.networks.correction import STRIDE
-from emclick.networks.fold import InParts, conv_of, fold, linear_of
+from emclick.networks.fold import FoldedClickBranch, InParts, RestEmpty, conv_of, fold, linear_of
 from emclick.networks.model import EmcNetwork
 from emclick.networks.templates import in_float32
 from emclick.spec import CorrectionSpec
@@ -45,14 +46,15 @@ class ImagePart(nn.Module):
         super().__init__()
         self.backbone = base.backbone
         self.normalize = corrector.normalize
-        self.input1 = corrector.input1
+        self.sums = RestEmpty(corrector.input1, IMAGE_CHANNELS)  # of disks and previous mask nothing yet
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(1, 3, H, W) RGB in [0, 1] -> the backbone's tensor before the click, image sums (1, C, H/4, W/4)."""
-        pixels = F.pixel_unshuffle(self.normalize(image), STRIDE)
-        empty = torch.zeros_like(pixels)  # the 48 channels of disks and previous mask
-        sums = self.input1.sums(torch.cat([pixels, empty], 1))
-        return self.backbone.before_click(image), sums
+        opened = self.backbone.before_click(image)
+        branch = getattr(self.backbone, "click_branch", None)
+        if isinstance(branch, FoldedClickBranch):
+            opened = opened + branch.unclicked(image[:, :1])
+        return opened, self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
 
 
 class FirstPart(nn.Module):
@@ -62,14 +64,14 @@ class FirstPart(nn.Module):
         super().__init__()
         self.base = base
         self.projection = corrector.feature_projection
-        self.fusion = corrector.fusion[0]
+        self.sums = RestEmpty(
+            corrector.fusion[0], corrector.spec.width
+        )  # of the corrector's own maps nothing yet
 
     def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
         """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, C, h, w)."""
         output = self.base.head(self.base.backbone.after_click(opened, click_map))
-        projected = self.projection(output.features)
-        sums = self.fusion.sums(torch.cat([projected, torch.zeros_like(projected)], 1))
-        return output.coarse_logits, sums
+        return output.coarse_logits, self.sums(self.projection(output.features))
 
 
 class CorrectionPart(nn.Module):

@@ -18,8 +18,8 @@ from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import Float, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-KEPT = ("image_sums", "feature_sums")
-"""What goes from one graph to another, (1, C, h, w): kept channels last, as the convolutions here want it."""
+KEPT = ("opened", "image_sums", "feature_sums")
+"""What goes from one graph to another, 4-dimensional: kept channels last, as the convolutions here want it."""
 SIZES_KEPT = 4
 """Frame sizes whose compiled graphs are kept."""
 

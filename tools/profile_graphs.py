@@ -1,11 +1,11 @@
-"""Where the time of a correction goes: onnxruntime and OpenVINO by kind of work, beside what the multiply-adds need.
+"""Where the time of a click goes: onnxruntime and OpenVINO by kind of work, beside what the multiply-adds need.
 
-    python tools/profile_correction.py -o results/bench/profile.json --fill docs/numbers.md
-    python tools/profile_correction.py --fill docs/numbers.md --check     # measures nothing; exit 1 if out of date
+    python tools/profile_graphs.py -o results/bench/profile.json --fill docs/numbers.md
+    python tools/profile_graphs.py --fill docs/numbers.md --check     # measures nothing; exit 1 if out of date
 
-The shipped model's correction graph at 384x384, by the runtimes' own profilers, whose clocks cost a little: the sums
-are somewhat more than a run without them. The floor of a kind is the time that numpy's product of square matrices
-needs for as many multiply-adds.
+The graphs of `SUBJECTS` at 384x384, by the runtimes' own profilers, whose clocks cost a little: the sums are somewhat
+more than a run without them. The floor of a kind is the time that numpy's product of square matrices needs for as many
+multiply-adds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,27 @@ from blocks import fill_block
 
 from emclick.benchmark.floor import MatrixProducts, matrix_side
 from emclick.benchmark.machine import machine
+from emclick.benchmark.models import prepare_model
 from emclick.card import read_card
-from emclick.clicks import ClickMaps
+from emclick.clicks import ClickMaps, disk_maps
 from emclick.cpus import usable_cpus
 from emclick.files import require_folder, write_text
 from emclick.graphs import GRAPHS, read_graphs
 from emclick.results import markdown_table
-from emclick.runtimes.openvino import OpenvinoRuntime
-from emclick.zoo import DEFAULT_MODEL, find_folder
+from emclick.runtimes.openvino import KEPT, OpenvinoRuntime
 
 ROOT = Path(__file__).parents[1]
-FORMAT = "emclick-profile-1"
+FORMAT = "emclick-profile-2"
 SIDE = 384
 RUNS = 60
-POINTWISE, DEPTHWISE, ATTENTION, PRODUCTS, LAYOUT, REST = KINDS = (
-    "1x1 convolutions", "3x3 convolutions", "attention", "matrix products", "layout changes", "all else",
+SUBJECTS = (
+    ("emc-mobilenetv2", "correction"), ("emc-hrnet18", "correction"),
+    ("emc-mobilenetv2", "first"), ("emc-hrnet18s", "first"), ("emc-segformer-b0", "first"),
+)  # fmt: skip
+"""Models, some on random weights, and their graphs; `first` is the base network without the correction after it."""
+POINTWISE, DEPTHWISE, DENSE, ATTENTION, PRODUCTS, LAYOUT, REST = KINDS = (
+    "1x1 convolutions", "depthwise convolutions", "other convolutions", "attention", "matrix products",
+    "layout changes", "all else",
 )  # fmt: skip
 
 Times = dict[str, float]
@@ -55,7 +61,7 @@ _OPENVINO = {
 }  # fmt: skip
 
 
-def inputs(width: int) -> list[np.ndarray]:
+def correction_inputs(width: int) -> list[np.ndarray]:
     """Three clicks on random maps, in the order of the graph's inputs."""
     rng = np.random.default_rng(0)
     cells = SIDE // 4
@@ -67,14 +73,30 @@ def inputs(width: int) -> list[np.ndarray]:
     return [*sums, maps.disks()[None], maps.distances()[None], points[None], positive, logits]
 
 
+def first_inputs(image_graph: bytes) -> list[np.ndarray]:
+    """What the image's graph keeps of a random image, and a click in the middle."""
+    session = onnxruntime.InferenceSession(image_graph, providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
+    opened, _ = session.run(None, {"image": image})
+    middle = np.full((1, 2), SIDE / 2, np.float32)
+    return [opened, disk_maps(middle, np.ones(1, np.bool_), (SIDE, SIDE))[:1][None]]
+
+
+def kind_of_conv(weights: Sequence[int], groups: int) -> str:
+    """By the kernel's shape (out, in / groups, k, k) and the number of groups."""
+    if tuple(weights[-2:]) == (1, 1):
+        return POINTWISE
+    return DEPTHWISE if groups == weights[0] else DENSE
+
+
 def of_onnx(
-    graph: bytes, arrays: Iterable[np.ndarray], threads: int
+    part: str, graph: bytes, arrays: Iterable[np.ndarray], threads: int
 ) -> tuple[Times, dict[str, float], list[float]]:
     """Milliseconds and multiply-adds by kind, and the milliseconds of each unprofiled run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    feed = dict(zip(GRAPHS["correction"].input_names, arrays, strict=True))
+    feed = dict(zip(GRAPHS[part].input_names, arrays, strict=True))
     plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     whole = timed(lambda: plain.run(None, feed))
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +120,8 @@ def of_onnx(
             for which in ("input_type_shape", "output_type_shape")
         )
         kind = _ONNX.get(node["op_name"], REST)
-        if node["op_name"] == "Conv":
-            kind = POINTWISE if shapes[1][2:] == [1, 1] else DEPTHWISE
+        if node["op_name"] in ("Conv", "FusedConv"):
+            kind = kind_of_conv(shapes[1], shapes[0][1] // shapes[1][1])
             macs[kind] += math.prod(made) * math.prod(shapes[1][1:])
         elif kind == ATTENTION:
             macs[kind] += 2 * math.prod(shapes[0]) * shapes[1][1]
@@ -110,16 +132,19 @@ def of_onnx(
 
 
 def of_openvino(
-    graph: bytes, arrays: list[np.ndarray], threads: int, precision: str
+    part: str, graph: bytes, arrays: list[np.ndarray], threads: int, precision: str
 ) -> tuple[Times, list[float]]:
     """Milliseconds by kind, and the milliseconds of each unprofiled run."""
-    last = [*(np.ascontiguousarray(each.transpose(0, 2, 3, 1)) for each in arrays[:2]), *arrays[2:]]
-    plain = OpenvinoRuntime({"correction": graph}, threads, precision)
-    whole = timed(lambda: plain.run("correction", *last))
-    runtime = OpenvinoRuntime({"correction": graph}, threads, precision)
+    last = [
+        np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if name in KEPT else array
+        for name, array in zip(GRAPHS[part].input_names, arrays, strict=True)
+    ]
+    plain = OpenvinoRuntime({part: graph}, threads, precision)
+    whole = timed(lambda: plain.run(part, *last))
+    runtime = OpenvinoRuntime({part: graph}, threads, precision)
     runtime._settings["PERF_COUNT"] = True
     for _ in range(RUNS):
-        runtime.run("correction", *last)
+        runtime.run(part, *last)
     (request,) = runtime._compiled.values()
     kinds = dict.fromkeys(KINDS, 0.0)
     for node in request.get_compiled_model().get_runtime_model().get_ordered_ops():
@@ -129,8 +154,10 @@ def of_openvino(
             continue
         kind = _OPENVINO.get(layer, REST)
         if "Convolution" in layer:
-            kind = POINTWISE if "1x1" in told["primitiveType"] else DEPTHWISE
-        elif "ScaledDotProductAttention" in told.get("originalLayersNames", ""):
+            weights = list(node.get_input_shape(1))  # (groups, out, in, k, k) of a grouped one
+            groups = weights.pop(0) if len(weights) == 5 else 1
+            kind = kind_of_conv([groups * weights[0], *weights[1:]], groups)
+        elif any(each in told.get("originalLayersNames", "") for each in ("scaled_dot", "ScaledDot")):
             kind = ATTENTION
         kinds[kind] += int(micros) / 1000
     return kinds, whole
@@ -159,44 +186,66 @@ def floor_rate(macs: float) -> float:
 
 
 def measure(threads: int) -> dict[str, Any]:
-    folder = find_folder(DEFAULT_MODEL)
-    card = read_card(folder)
-    graph, arrays = read_graphs(folder, card)["correction"], inputs(card.spec.correction.width)
-    kinds, macs, whole = of_onnx(graph, arrays, threads)
-    columns = {"onnx fp32": {"kinds": kinds, "median_ms": float(np.median(whole))}}
-    for precision in ("fp32", "bf16"):
-        kinds, whole = of_openvino(graph, arrays, threads, precision)
-        columns[f"openvino {precision}"] = {"kinds": kinds, "median_ms": float(np.median(whole))}
-    rate = floor_rate(sum(macs.values()))
+    profiles = []
+    for name, part in SUBJECTS:
+        print(f"{name}, {part}", flush=True)
+        with tempfile.TemporaryDirectory() as target:
+            subject = prepare_model(name, Path(target), graphs=True)
+            card = read_card(subject.folder)
+            graphs = read_graphs(subject.folder, card)
+        width = card.spec.correction.width
+        arrays = correction_inputs(width) if part == "correction" else first_inputs(graphs["image"])
+        kinds, macs, whole = of_onnx(part, graphs[part], arrays, threads)
+        columns = {"onnx fp32": {"kinds": kinds, "median_ms": float(np.median(whole))}}
+        for precision in ("fp32", "bf16"):
+            kinds, whole = of_openvino(part, graphs[part], arrays, threads, precision)
+            columns[f"openvino {precision}"] = {"kinds": kinds, "median_ms": float(np.median(whole))}
+        rate = floor_rate(sum(macs.values()))
+        profiles.append(
+            {
+                "model": name, "part": part, "seeded": subject.seeded, "sha256": card.sha256, "macs": macs,
+                "floor_ms": {kind: each / rate for kind, each in macs.items()}, "columns": columns,
+            }
+        )  # fmt: skip
     return {
-        "format": FORMAT, "machine": machine(threads), "model": card.name, "sha256": card.sha256, "side": SIDE,
-        "threads": threads, "macs": macs, "floor_ms": {kind: each / rate for kind, each in macs.items()},
-        "columns": columns,
-    }  # fmt: skip
+        "format": FORMAT,
+        "machine": machine(threads),
+        "side": SIDE,
+        "threads": threads,
+        "profiles": profiles,
+    }
 
 
-def table(results: Mapping[str, Any]) -> str:
+def tables(results: Mapping[str, Any]) -> str:
+    """Markdown: a table for each profile."""
+    on = results["machine"]
+    side = results["side"]
+    parts = [
+        f"**{each['model']}, {each['part']}**{' (random weights)' if each['seeded'] else ''}\n\n{table(each)}\n"
+        for each in results["profiles"]
+    ]
+    return "".join(parts) + f"{on['cpu']}, {results['threads']} threads; {side}x{side}; {on['date']}.\n"
+
+
+def table(profile: Mapping[str, Any]) -> str:
     """Markdown: a row per kind of work."""
-    columns, floors, macs = results["columns"].values(), results["floor_ms"], results["macs"]
+    columns, floors, macs = profile["columns"].values(), profile["floor_ms"], profile["macs"]
 
     def line(name: str, macs: str, floor: str, times: Iterable[float]) -> list[str]:
         return [name, macs, floor, *(f"{each:.2f}" for each in times)]
 
+    used = [kind for kind in KINDS if macs[kind] or any(each["kinds"][kind] for each in columns)]
     lines = [
         line(
             kind, f"{macs[kind] / 1e6:.0f}", f"{floors[kind]:.2f}", (each["kinds"][kind] for each in columns)
         )
-        for kind in KINDS
+        for kind in used
     ]
     sums = (sum(each["kinds"].values()) for each in columns)
     lines.append(line("sum", f"{sum(macs.values()) / 1e6:.0f}", f"{sum(floors.values()):.2f}", sums))
     lines.append(line("a run without the profiler", "", "", (each["median_ms"] for each in columns)))
-    heads = ["", "M multiply-adds", "floor ms", *(f"{name} ms" for name in results["columns"])]
-    on = results["machine"]
-    return (
-        f"{markdown_table(heads, lines, 1)}\n{on['cpu']}, {results['threads']} threads; {results['model']}, "
-        f"{results['side']}x{results['side']}; {on['date']}.\n"
-    )
+    heads = ["", "M multiply-adds", "floor ms", *(f"{name} ms" for name in profile["columns"])]
+    return markdown_table(heads, lines, 1)
 
 
 def main() -> None:
@@ -205,18 +254,18 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "results" / "bench" / "profile.json")
     parser.add_argument(
-        "--fill", type=Path, help="markdown file whose block `<!-- profile -->` takes the table"
+        "--fill", type=Path, help="markdown file whose block `<!-- profile -->` takes the tables"
     )
-    parser.add_argument("--check", action="store_true", help="only hold the table against the results file")
+    parser.add_argument("--check", action="store_true", help="only hold the tables against the results file")
     arguments = parser.parse_args()
     if not arguments.check:
         require_folder(arguments.output)
         results = measure(usable_cpus())
         write_text(arguments.output, json.dumps(results, indent=1) + "\n")
-        print(table(results))
+        print(tables(results))
     if arguments.fill:
         fill_block(
-            arguments.fill, "profile", table(json.loads(arguments.output.read_text())), arguments.check
+            arguments.fill, "profile", tables(json.loads(arguments.output.read_text())), arguments.check
         )
 
 
