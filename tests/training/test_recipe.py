@@ -14,7 +14,14 @@ from emclick.data.sources import SOURCES
 from emclick.errors import EmclickError, RecipeError
 from emclick.networks.checkpoint import build_network
 from emclick.networks.official import OFFICIAL_SPECS
-from emclick.training.recipe import OptimiserRecipe, Recipe, read_recipe
+from emclick.training.recipe import (
+    OptimiserRecipe,
+    Recipe,
+    parse_recipe,
+    read_recipe,
+    same_training,
+    with_seed,
+)
 from emclick.training.schedule import build_optimiser, rate_factor, set_rate
 from training.toy import recipe_text
 
@@ -111,6 +118,17 @@ WRONG = {
     "no toml": ('name = "toy"', "name = ", r"not TOML"),
     "sources no list": ("[[sources]]", "[sources]", r"recipe.sources must be a list"),
 }
+
+
+@pytest.mark.parametrize("path", RECIPES[:1] + RECIPES[-1:], ids=lambda path: path.stem)
+def test_another_seed_is_another_training_and_nothing_else(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    recipe = parse_recipe(text)
+    other = with_seed(text, recipe.seed + 5)
+    assert parse_recipe(other) == dataclasses.replace(recipe, seed=recipe.seed + 5)
+    assert not same_training(text, other)
+    without = "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
+    assert parse_recipe(with_seed(without, 3)) == dataclasses.replace(recipe, seed=3)
 
 
 @pytest.mark.parametrize("wrong", sorted(WRONG))

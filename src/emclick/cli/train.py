@@ -24,6 +24,10 @@ def train_command(
     start_from: Annotated[
         Path | None, typer.Option(help="Model folder whose weights to start from.", metavar="DIR")
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Another seed than the recipe's; give --output too.", metavar="N"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/NAME.", metavar="DIR")
     ] = None,
@@ -45,15 +49,18 @@ def train_command(
 
     need_torch("train")
     from emclick.training.loop import train
-    from emclick.training.recipe import override, read_recipe
+    from emclick.training.recipe import override, parse_recipe, read_recipe, with_seed
 
+    chosen, text = read_recipe(recipe), recipe.read_text(encoding="utf-8")
+    if seed is not None:
+        text = with_seed(text, seed)
+        chosen = parse_recipe(text)
     changed = override(
-        read_recipe(recipe),
+        chosen,
         roots=root or [],
         pretrained=str(pretrained) if pretrained else None,
         start_from=str(start_from) if start_from else None,
     )
-    text = recipe.read_text(encoding="utf-8")
     folder = output or Path("runs") / changed.name
     model = train(changed, text, folder, device=device, stop_after=stop_after)
     typer.echo(f"model so far: {model}")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import tomllib
 import types
 import typing
@@ -227,6 +228,13 @@ def parse_recipe(text: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not TOML: {error}") from error
     return _check(cast(Recipe, _build(Recipe, values, "recipe")))
+
+
+def with_seed(text: str, seed: int) -> str:
+    """A recipe's text with another seed."""
+    line = f"seed = {seed}"
+    changed, found = re.subn(r"^seed *=.*$", line, text, count=1, flags=re.MULTILINE)
+    return changed if found else f"{line}\n{text}"
 
 
 def same_training(text: str, other: str) -> bool:
