@@ -110,12 +110,16 @@ class CorrectionPart(nn.Module):
         near = 1 - distances.flatten(2)[0]
         if self.spec.selection:
             height, width = size_hw
-            cells = torch.round(points[0] / STRIDE)
+            # integers at once: a place in the map has more digits than bfloat16
+            cells = torch.round(points.flatten(0, 1) / STRIDE).long()
             rows, columns = cells[:, 0].clamp(0, height - 1), cells[:, 1].clamp(0, width - 1)
             with in_float32(pixels):
                 exact = pixels.float()
-                clicked = F.normalize(exact.index_select(0, (rows * width + columns).long()), dim=1)
-                similarity = (clicked @ exact.t()) / torch.linalg.vector_norm(exact, dim=1).clamp_min(1e-12)
+                places = rows * width + columns
+                # a power, not a quotient of norms: OpenVINO would compute that in bfloat16
+                inverse = exact.square().sum(1).clamp_min(1e-24).pow(-0.5)
+                clicked = exact.index_select(0, places) * inverse.index_select(0, places)[:, None]
+                similarity = (clicked @ exact.t()) * inverse
             chosen = positive[:, None]
             own = torch.stack([(similarity * chosen).amax(0), (similarity * (1 - chosen)).amax(0)])
             near = (own + 1 - own.flip(0)) * near

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import xml.etree.ElementTree as ET
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,8 @@ class OpenvinoRuntime(PartsRuntime):
             self._models = {
                 name: _kept_channels_last(self._core.read_model(data)) for name, data in graphs.items()
             }
+            if precision != "fp32" and "correction" in self._models:
+                self._models["correction"] = self._chosen_in_float32(self._models["correction"])
         except Exception as error:  # OpenVINO raises RuntimeError of its own making
             raise WeightsError(f"OpenVINO cannot use the graphs: {str(error).splitlines()[0]}") from error
 
@@ -76,6 +81,26 @@ class OpenvinoRuntime(PartsRuntime):
             raise OptionError(f"the openvino runtime runs on the CPU, not on {device}")
         card = read_card(folder)
         return cls(read_graphs(folder, card), threads, precision), card
+
+    def _chosen_in_float32(self, model: Any) -> Any:
+        """The correction graph with the templates' choice kept in float32: scores differ by less than bf16 can tell.
+
+        The mark is an attribute that only the intermediate form's text can be given.
+        """
+        kept = {
+            each.get_friendly_name() for each in _sources(model, "TopK", "Convolution", "GroupConvolution")
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "correction.xml"
+            openvino.save_model(model, path, compress_to_fp16=False)
+            tree = ET.parse(path)
+            for layer in tree.iterfind("layers/layer"):
+                if layer.get("name") in kept:
+                    about = layer.find("rt_info")
+                    about = ET.SubElement(layer, "rt_info") if about is None else about
+                    ET.SubElement(about, "attribute", {"name": "precise", "version": "0"})
+            weights = path.with_suffix(".bin").read_bytes()
+            return self._core.read_model(ET.tostring(tree.getroot()), weights)
 
     def _request(self, name: str, arrays: Sequence[Float]) -> Any:
         """A graph compiled for these sizes: with open sizes it runs a third slower (transpositions stay).
@@ -103,6 +128,22 @@ class OpenvinoRuntime(PartsRuntime):
         request.infer(inputs, share_inputs=True)
         # copies: the request writes its outputs into the same memory next time
         return [np.array(tensor.data) for tensor in request.output_tensors]
+
+
+def _sources(model: Any, kind: str, *ends: str) -> list[Any]:
+    """The operations of a kind and all that they are computed from, up to operations of the kinds `ends`."""
+    found: dict[str, Any] = {}
+    pending = [each for each in model.get_ops() if each.get_type_name() == kind]
+    while pending:
+        each = pending.pop()
+        if each.get_friendly_name() not in found and each.get_type_name() not in (
+            *ends,
+            "Parameter",
+            "Constant",
+        ):
+            found[each.get_friendly_name()] = each
+            pending += [port.get_source_output().get_node() for port in each.inputs()]
+    return list(found.values())
 
 
 def _kept_channels_last(model: Any) -> Any:
