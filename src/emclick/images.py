@@ -344,7 +344,7 @@ def _check_size(size: tuple[int, int], name: str, max_megapixels: float) -> None
 def _read_bytes(source: object) -> tuple[bytes, str]:
     read = getattr(source, "read", None)
     if callable(read):
-        name = str(getattr(source, "name", "") or "the open file")
+        name = str(getattr(source, "name", "") or "the file")
         try:
             data = read()
         except (OSError, ValueError) as error:

@@ -45,7 +45,7 @@ def given(photos: Path) -> AnnotationSet:
         ("cat", "dog"),
     )
     with Project.open(photos) as project:
-        assert project.add_annotations(annotations) == 3
+        assert project.add_annotations(annotations).objects == 3
     return annotations
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import threading
 import time
 import zipfile
@@ -506,6 +507,42 @@ def test_pixels_and_thumbnails(folder: Path) -> None:
         assert client.get(f"/api/images/{broken['id']}").json()["problem"] == broken["problem"]
 
 
+@pytest.mark.parametrize("asked", ["pixels", "thumbnail", "open"])
+def test_pixels_that_cannot_be_read_become_the_images_problem(folder: Path, asked: str) -> None:
+    for name in ("image0.bmp", "image1.bmp"):  # their headers are good
+        Image.fromarray(picture(*HW)).save(folder / name)
+        (folder / name).write_bytes((folder / name).read_bytes()[:900])
+    with client_of(folder) as client:
+        cut, used, *rest = [each for each in client.get("/api/images").json() if each["name"][-3:] == "bmp"]
+        assert (rest, cut["problem"], cut["width"]) == ([], None, HW[1])
+        assert client.post(f"/api/images/{used['id']}/objects", json={"rle": BLOB}).status_code == 200
+        seq = client.get("/api/project").json()["seq"]
+        if asked == "open":
+            for each in (cut, used):
+                assert client.post(f"/api/images/{each['id']}/open").status_code == 202
+                assert client.get(f"/api/changes?since={seq}&wait=20").json()["images"]
+                seq = client.get("/api/project").json()["seq"]
+        else:
+            for each in (cut, used):
+                message = refused(client.get(f"/api/images/{each['id']}/{asked}"), 422, "image_unreadable")
+                assert str(folder) not in message
+            changed = client.get(f"/api/changes?since={seq}").json()["images"]
+            assert set(changed) == {cut["id"], used["id"]}
+        listed = {each["id"]: each for each in client.get("/api/images").json()}
+        assert all(listed[each["id"]]["problem"] for each in (cut, used))
+        assert str(folder) not in listed[cut["id"]]["problem"]
+        refused(client.post(f"/api/images/{cut['id']}/objects"), 422, "image_unreadable")
+        assert len(client.get(f"/api/images/{used['id']}").json()["objects"]) == 1
+
+
+def test_pixels_that_may_be_read_later_are_no_problem(folder: Path) -> None:
+    with client_of(folder) as client:
+        image = first_image(client)
+        (folder / image["name"]).rename(folder / "elsewhere")
+        refused(client.get(f"/api/images/{image['id']}/pixels"), 422, "image_unreadable")
+        assert first_image(client)["problem"] is None
+
+
 def test_a_picture_that_no_longer_fits_its_objects_is_not_shown(folder: Path) -> None:
     with client_of(folder) as client:
         one = new_object(client, rle=BLOB)["id"]
@@ -573,7 +610,7 @@ def test_more_labels_than_a_person_makes(client) -> None:
         "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "segmentation": BLOB}],
     }
     answer = client.post("/api/import?format=coco", content=json.dumps(file).encode())
-    assert answer.json() == {"objects": 1, "skipped": []}
+    assert answer.json() == {"objects": 1, "already_there": 0, "skipped": []}
     kept = client.get("/api/project").json()["labels"]
     assert [each["name"] for each in kept] == [f"label {n}" for n in range(1203)]
     assert client.put("/api/project/labels", json=kept).json() == kept
@@ -621,6 +658,19 @@ def test_exports_take_the_options_of_their_format(client) -> None:
     refused(client.get("/api/export?polygons=true"), 422, "invalid")
 
 
+def test_downloads_of_different_kinds_have_different_names(client) -> None:
+    names = {}
+    for query in ("coco", "coco&polygons=true", "coco&polygons=true&bridge_holes=true", "labelme",
+                  "labelme&polygons=true", "voc", "voc&davis=true", "yolo", "zip"):  # fmt: skip
+        told = client.get(f"/api/export?format={query}").headers["content-disposition"]
+        names[query] = told.partition("UTF-8''")[2]
+    assert len(set(names.values())) == len(names)
+    assert names["coco"] == "photos-coco.json"
+    assert names["coco&polygons=true"] == "photos-coco-polygons.json"
+    assert names["coco&polygons=true&bridge_holes=true"] == "photos-coco-polygons-bridged.json"
+    assert names["voc&davis=true"] == "photos-voc-davis.zip"
+
+
 def test_every_option_of_every_format_is_described(client) -> None:
     described = client.get("/openapi.json").json()["paths"]["/api/export"]["get"]["parameters"]
     found = {each["name"]: each for each in described}
@@ -645,7 +695,7 @@ def test_what_goes_out_comes_in(client, name: str) -> None:
     client.delete(f"/api/objects/{one}")
     answer = client.post(f"/api/import?format={name}", content=sent.content)
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {"objects": 1, "skipped": []}
+    assert answer.json() == {"objects": 1, "already_there": 0, "skipped": []}
     image = client.get(f"/api/images/{first_image(client)['id']}").json()
     (found,) = image["objects"]
     # yolo's polygons have neither the hole nor every pixel
@@ -662,10 +712,48 @@ def test_an_import_sent_again_is_made_once(client) -> None:
     client.patch(f"/api/images/{image}", json={"status": "work"})
     for _ in range(2):
         answer = client.post("/api/import?format=zip&key=k", content=sent).json()
-        assert answer == {"objects": 1, "skipped": []}
+        assert answer == {"objects": 1, "already_there": 0, "skipped": []}
     assert first_image(client)["objects"] == 1
-    client.post("/api/import?format=zip", content=sent)
-    assert first_image(client)["objects"] == 2
+
+
+def test_a_file_that_comes_in_twice_is_in_once(client) -> None:
+    made = [new_object(client, rle=BLOB, label=label)["id"] for label in ("dog", "cat", "cat")]
+    sent = client.get("/api/export?format=coco").content
+    for each in made[1:]:
+        client.delete(f"/api/objects/{each}")
+    seen = [client.post("/api/import?format=coco", content=sent).json() for _ in range(2)]
+    assert [(each["objects"], each["already_there"]) for each in seen] == [(2, 1), (0, 3)]
+    assert first_image(client)["objects"] == 3
+    client.patch(f"/api/objects/{made[0]}", json={"label": "wolf"})
+    assert client.post("/api/import?format=coco", content=sent).json()["objects"] == 1
+
+
+def test_what_is_wrong_with_a_file_is_told_by_its_own_name(client) -> None:
+    image = first_image(client)["id"]
+    png = cv2.imencode(".png", np.zeros(HW, np.uint16))[1].tobytes()
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as file:
+        file.writestr("inner/marks.json", '{"images": [],')
+    said = {
+        name: refused(
+            client.post(f"/api/import?format={kind}&name={name}", content=data), 422, "annotations_refused"
+        )
+        for name, kind, data in (
+            ("cat.png", "coco", png),
+            ("cut.json", "coco", b'{"images":\n ['),
+            ("all.zip", "coco", zipped.getvalue()),
+            ("own.zip", "zip", zipped.getvalue()),
+        )
+    }
+    assert said["cat.png"] == "cat.png is not JSON: it is not text in UTF-8"
+    assert said["cut.json"].startswith("cut.json is not valid JSON")
+    assert said["all.zip"].startswith("inner/marks.json is not valid JSON")
+    assert said["own.zip"].startswith("the zip holds no")
+    for data in (png[: len(png) // 2], b"no image", b""):
+        message = refused(client.post(f"/api/images/{image}/masks", content=data), 422, "image_unreadable")
+        assert "the file" in message or "the mask file" in message
+        said[message] = message
+    assert not any(tempfile.gettempdir() in each or "codec" in each for each in said.values())
 
 
 def test_imports_that_are_none(client) -> None:

@@ -177,6 +177,17 @@ def test_damaged_files_are_told(data: bytes, tmp_path: Path) -> None:
             read(path)
 
 
+def test_a_jpeg_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "cut.jpg", "JPEG", exif=turned(1))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0 what a telephone adds")
+    assert read_size(path) == read_image(path).shape[:2]
+    for end in (len(whole) // 2, len(whole) - 60, len(whole) - 2):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ImageReadError):
+            read_size(path)
+
+
 def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.new("1", (8, 8)).save(file, "PNG")

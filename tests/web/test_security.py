@@ -97,6 +97,26 @@ def test_the_token_opens_the_page_and_the_cookie_keeps_it_open(client) -> None:
     assert bare(client).get("/api/images", params={"token": TOKEN}).status_code == 401
 
 
+def test_a_person_without_the_token_is_told_what_to_do(client) -> None:
+    stranger = bare(client, accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    for query in ("", "?token=old"):
+        answer = stranger.get(f"/{query}")
+        assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert "emclick serve" in answer.text
+        assert "error" not in answer.text
+        assert all(answer.headers[name] == value for name, value in HEADERS.items())
+        assert "set-cookie" not in answer.headers
+        for outside in ("src=", "href=", "style", "<script", TOKEN):
+            assert outside not in answer.text
+    foreign = stranger.get("/", headers={"host": "<b>.example"})
+    assert foreign.status_code == 403
+    assert "--allow-host" in foreign.text
+    assert "<b>" not in foreign.text
+    assert stranger.get("/api/images").json()["error"]["code"] == "token_missing"
+    assert stranger.post("/").json()["error"]["code"] == "token_missing"
+    assert stranger.get("/", headers={"accept": "*/*"}).json()["error"]["code"] == "token_missing"
+
+
 @pytest.mark.parametrize("token", ["simple", "a;b c", "ключ", "%41", 'q"=,', "\\", "x" * 500])
 def test_any_token_works_in_all_three_places(folder: Path, tmp_path: Path, token: str) -> None:
     with Project.open(folder, tmp_path / "p.db", exclusive=True) as project:

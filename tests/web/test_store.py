@@ -216,7 +216,7 @@ def test_labels_come_only_with_an_object(project: Project) -> None:
     with pytest.raises(NotFoundError):
         project.images.make_objects("nothing", [("x", None, None)], NO_GUARD)
     elsewhere = AnnotationSet((AnnotatedImage("nowhere.png", HW, (AnnotatedObject(MASK, "x"),)),), ("x", "y"))
-    assert project.add_annotations(elsewhere) == 0
+    assert project.add_annotations(elsewhere) == (0, 0)
     assert project.labels() == []
     an_object(project, label="x")
     assert [each.name for each in project.labels()] == ["x"]
@@ -391,7 +391,8 @@ def test_annotations_go_out_and_come_in(project: Project, tmp_path: Path) -> Non
         ("cat", "dog"),
     )
     assert project.image_sizes() == dict.fromkeys(names, HW)
-    assert project.add_annotations(given) == 2
+    assert project.add_annotations(given) == (2, 0)
+    assert project.add_annotations(given) == (0, 2)
     out = project.annotations()
     assert [each.name for each in out.images] == names
     assert out.images[0] == given.images[0]
@@ -417,7 +418,7 @@ def test_the_status_comes_in_without_objects_and_never_goes_back(project: Projec
     images = [each.name for each in project.images.all()]
     given = ("done", "work", "todo")
     told = AnnotationSet(tuple(AnnotatedImage(name, HW, (), each) for name, each in zip(images, given)))
-    assert project.add_annotations(told, "k") == 0
+    assert project.add_annotations(told, "k") == (0, 0)
     assert [each.status for each in project.images.all()] == list(given)
     project.images.set_status(project.images.all()[0].id, "work", NO_GUARD)
     project.images.set_status(project.images.all()[2].id, "done", NO_GUARD)

@@ -66,6 +66,11 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path, "strict"))
     except AnnotationError:
         raise
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path} is not JSON: it is not text in UTF-8") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise AnnotationError(f"{path} is not valid JSON: it cannot be read from {place} on") from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path} is not valid JSON: {error}") from error
 

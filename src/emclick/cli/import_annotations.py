@@ -28,8 +28,9 @@ def import_annotations_command(
 ) -> None:
     """Take masks in, to be looked through and corrected by clicks with `emclick serve`.
 
-    An image's objects come in after those that are there, finished, as one step that can be undone. Images are found by
-    their names; what cannot be taken is listed. A damaged file changes nothing.
+    An image's objects come in after those that are there, finished, as one step that can be undone; one whose mask and
+    label are there already is left out. Images are found by their names; what cannot be taken is listed. A damaged
+    file changes nothing.
 
     Example: emclick import-annotations photos instances_val2017.json --format coco
     """
@@ -48,4 +49,5 @@ def import_annotations_command(
             raise AnnotationError(f"nothing in {path} belongs to the images in {folder}")
         added = opened.add_annotations(found)
     images = sum(bool(image.objects) for image in found.images)
-    typer.echo(f"added {added} objects on {images} images")
+    there = f"; {added.there} were there already" if added.there else ""
+    typer.echo(f"added {added.objects} objects on {images} images{there}")

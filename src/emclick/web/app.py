@@ -67,7 +67,11 @@ def create_app(
         title="emclick", version=emclick.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
         redirect_slashes=False, servers=[{"url": access.root_path or "/"}],
     )  # fmt: skip
-    engine = Engine(model, sessions=sessions)
+    engine = Engine(
+        model,
+        sessions=sessions,
+        unreadable=lambda picture, error: project.note_unreadable(picture.id, error),
+    )
     name = model_name or str(getattr(model, "name", "model"))
     services = Services(project, engine, Actions(project, engine), Listeners(project), name)
     app.state.services = services

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emclick.annotations.model import Rle
 from emclick.clicks import Click
-from emclick.errors import HistoryError
+from emclick.errors import HistoryError, ImageReadError
 from emclick.prediction import Prediction
 from emclick.session import Model, Session
 from emclick.web.gate import Gate
@@ -98,13 +98,16 @@ class Engine:
         sessions: how many are kept.
         pictures: how many are kept in memory.
         picture_bytes: how large these may be together; two are kept however large.
+        unreadable: called with a picture that cannot be read, and the error, before that is raised.
     """
 
     def __init__(
-        self, model: Model, *, sessions: int = 16, pictures: int = 8, picture_bytes: int = 512 << 20
-    ) -> None:
+        self, model: Model, *, sessions: int = 16, pictures: int = 8, picture_bytes: int = 512 << 20,
+        unreadable: Callable[[Picture, ImageReadError], object] = lambda *_: None,
+    ) -> None:  # fmt: skip
         self.gate = Gate()
         self._model = model
+        self._unreadable = unreadable
         self._sessions: OrderedDict[str, _Live] = OrderedDict()
         self._pictures: OrderedDict[tuple[str, str], Future[Prepared]] = OrderedDict()
         self._limits = (sessions, pictures, picture_bytes)
@@ -277,6 +280,8 @@ class Engine:
             with self._lock:
                 self._pictures.pop(key, None)
             mine.set_exception(error)
+            if isinstance(error, ImageReadError):
+                self._unreadable(picture, error)
             raise
         mine.set_result(prepared)
         self._drop_pictures(key)

@@ -127,6 +127,19 @@ class Images:
         with self._database.write() as tx:
             _set_sizes(tx, found)
 
+    def set_problem(self, image_id: str, problem: str) -> None:
+        """Store why the pixels of an image cannot be read. As with sizes, only one with objects keeps its size."""
+        with self._database.write() as tx:
+            if tx.one("SELECT 1 FROM image WHERE id = ? AND problem IS NULL", image_id) is None:
+                return
+            tx.run(
+                """UPDATE image SET problem = ?, seq = ?, width =
+                   CASE WHEN EXISTS (SELECT 1 FROM object WHERE image = image.id) THEN width END WHERE id = ?""",
+                problem,
+                tx.seq,
+                image_id,
+            )
+
     def set_status(self, image_id: str, status: str, guard: Guard) -> None:
         """Set "todo", "work" or "done"; no step of the history. With a key that was used before, nothing happens."""
         with self._database.write() as tx:

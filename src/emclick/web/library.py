@@ -130,7 +130,7 @@ def _jpeg(file: IO[bytes]) -> tuple[int, int] | None:
         kind = marker[1]
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             _, height, width = struct.unpack(">BHH", file.read(5))
-            if not height or not width:
+            if not height or not width or not _ends(file):
                 return None
             return (width, height) if turned >= 5 else (height, width)
         if kind == 0xE1:
@@ -143,6 +143,22 @@ def _jpeg(file: IO[bytes]) -> tuple[int, int] | None:
         else:
             file.seek(length - 2, os.SEEK_CUR)
     return None
+
+
+def _ends(file: IO[bytes]) -> bool:
+    """Whether a JPEG's end mark comes after its frame header, mostly as the file's last bytes. Its pixels' bytes never
+    hold one: a file that was cut off has none."""
+    start = file.tell()
+    file.seek(-2, os.SEEK_END)
+    if file.read(2) == b"\xff\xd9":
+        return True
+    file.seek(start)
+    last = b""
+    while piece := file.read(1 << 20):
+        if b"\xff\xd9" in last + piece:
+            return True
+        last = piece[-1:]
+    return False
 
 
 def _exif_orientation(block: bytes) -> int | None:

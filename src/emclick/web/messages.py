@@ -257,6 +257,7 @@ class CountsMessage(BaseModel):
 class ProjectMessage(BaseModel):
     """The project."""
 
+    id: Annotated[str, Field(description="The same as long as it is the same project's file.")]
     name: str
     model: str
     models: Annotated[list[str], Field(description="Those whose weights are here.")]
@@ -284,10 +285,15 @@ class OpenedMessage(BaseModel):
 
 
 class ImportedMessage(BaseModel):
-    """Objects added, and names of images that were not taken, each with the reason."""
+    """What came of a file of annotations."""
 
-    objects: int
-    skipped: list[str]
+    objects: Annotated[int, Field(description="How many were added.")]
+    already_there: Annotated[
+        int, Field(description="How many were not: an object with the same mask and label is there.")
+    ]
+    skipped: Annotated[
+        list[str], Field(description="Names of images that were not taken, each with the reason.")
+    ]
 
 
 class HealthMessage(BaseModel):

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emclick.annotations.errors import AnnotationError
 from emclick.annotations.indexed import object_numbers, read_indexed
 from emclick.annotations.model import Rle
 from emclick.errors import ImageReadError, MaskError
 from emclick.images import MAX_MEGAPIXELS, read_image, read_mask
 from emclick.web.library import MAX_FILE_BYTES, read_size
+from emclick.web.temporary import PREFIX
 
 Pixels = NDArray[np.uint8]
 
@@ -122,12 +124,15 @@ def read_masks(data: bytes, image_hw: tuple[int, int]) -> list[Rle]:
         ImageReadError: no image.
     """
     if _is_numbered(data):
-        with tempfile.TemporaryDirectory(prefix="emclick-") as folder:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
             path = Path(folder, "mask.png")
             path.write_bytes(data)
-            height, width = read_size(path)
-            if (height, width) == image_hw:
-                found = read_indexed(path)
+            try:
+                fits = read_size(path) == image_hw
+                found = read_indexed(path) if fits else None
+            except (AnnotationError, ImageReadError) as error:
+                raise ImageReadError(str(error).replace(str(path), "the mask file")) from error
+            if found is not None:
                 values = object_numbers(found)
                 if len(values) > MAX_OBJECTS:
                     raise MaskError(

@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from starlette.exceptions import HTTPException
 
+from emclick.web.refusal import refusal_page
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -119,7 +121,8 @@ class Guardian:
             headers.setdefault(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _refuse(send, *refusal)
+            wants_page = scope["path"] == "/" and scope["method"] == "GET"
+            await _refuse(send, *refusal, page=wants_page and "text/html" in headers.get("accept", ""))
             return
         limit = next(limit for end, limit in BODY_LIMITS if scope["path"].rstrip("/").endswith(end))
         length = headers.get("content-length", "0")
@@ -228,10 +231,11 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return limited
 
 
-async def _refuse(send: Send, status: int, code: str, message: str) -> None:
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)),
-               "cache-control": "no-store"}  # fmt: skip
+async def _refuse(send: Send, status: int, code: str, message: str, *, page: bool = False) -> None:
+    text = refusal_page(code, message) if page else json.dumps({"error": {"code": code, "message": message}})
+    body = text.encode("utf-8", "replace")
+    headers = {**HEADERS, "content-type": "text/html; charset=utf-8" if page else "application/json",
+               "content-length": str(len(body)), "cache-control": "no-store"}  # fmt: skip
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     start = [(name.encode(), value.encode()) for name, value in headers.items()]

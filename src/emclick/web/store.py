@@ -6,19 +6,21 @@ project.annotations()
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emclick.annotations.model import STATUSES, AnnotatedImage, AnnotatedObject, AnnotationSet
-from emclick.errors import EmclickError
+from emclick.errors import EmclickError, ImageReadError
 from emclick.web.database import Database
-from emclick.web.errors import NotFoundError, ProjectError, RequestError
+from emclick.web.errors import NotFoundError, ProjectError, RequestError, StorageError
 from emclick.web.images import Images, Measured
 from emclick.web.labels import clean_label, rename_labels
 from emclick.web.library import find_images, read_size
@@ -30,6 +32,18 @@ PROJECT_NAME = ".emclick.sqlite3"
 
 KEEP_KEYS_DAYS = 7
 _THREADS, _BATCH, _STORE_EVERY_S = 4, 256, 0.3  # reading sizes: so many in one go, stored so often
+
+
+class Added(NamedTuple):
+    """What came of annotations.
+
+    Attributes:
+        objects: how many were added.
+        there: how many were left out, being there already.
+    """
+
+    objects: int
+    there: int
 
 
 class Project:
@@ -155,6 +169,24 @@ class Project:
         self.read_sizes()
         return {each.name: each.image_hw for each in self.images.all() if each.width and each.problem is None}
 
+    def note_unreadable(self, image_id: str, error: ImageReadError) -> str:
+        """Have the lists say that an image whose pixels could not be read cannot be used, unless reading it again may
+        help.
+
+        Returns:
+            Why it could not be read, without where the folder is.
+        """
+        problem = self._told(error)
+        if _is_lasting(error):
+            with contextlib.suppress(
+                ProjectError, StorageError
+            ):  # who asked for the pixels is told in any case
+                self.images.set_problem(image_id, problem)
+        return problem
+
+    def _told(self, error: BaseException) -> str:
+        return str(error).replace(str(self.folder) + os.sep, "")
+
     def _all_measured(self, images: Sequence[tuple[str, str]]) -> list[Measured]:
         return [self._measured(each) for each in images]
 
@@ -162,7 +194,16 @@ class Project:
         try:
             return image[0], read_size(self.folder.joinpath(*image[1].split("/"))), None
         except (EmclickError, MemoryError) as error:
-            return image[0], None, str(error).replace(str(self.folder) + os.sep, "")
+            return image[0], None, self._told(error)
+
+    def identity(self) -> str:
+        """A random name of the project's file: pages tell by it which project their changes are for."""
+        rows = self.database.read("SELECT value FROM meta WHERE name = 'id'")
+        if not rows:
+            with self.database.write() as tx:
+                tx.run("INSERT OR IGNORE INTO meta VALUES ('id', ?)", secrets.token_hex(8))
+            rows = self.database.read("SELECT value FROM meta WHERE name = 'id'")
+        return str(rows[0]["value"])
 
     # --- labels and settings -------------------------------------------------------------------------------
 
@@ -230,21 +271,23 @@ class Project:
         names = [each.name for each in self.labels()]
         return AnnotationSet(images, (*names, *sorted(used - set(names))))
 
-    def add_annotations(self, annotations: AnnotationSet, key: str | None = None) -> int:
+    def add_annotations(self, annotations: AnnotationSet, key: str | None = None) -> Added:
         """Add objects to the images of the same names; each image's are one step of its history, and finished: to be
         looked through, and kept out of by their neighbours. An image's status is taken where it is further on.
-        Labels come with the objects, held to `clean_label`.
+        Labels come with the objects, held to `clean_label`. An object whose mask and label an object of that image
+        has already is left out: a file that comes in twice is in once.
 
         Args:
             annotations: to be added.
             key: made by the client; what was added with it before, all or in part, is not added again.
 
         Returns:
-            How many were added. Images that the project does not have, or has in another size, are left out.
+            How many were added, and how many were there. Images that the project does not have, or has in another
+            size, are left out.
         """
         known = {each.name: each for each in self.images.with_objects()}
         declared = [clean_label(each) for each in annotations.labels]
-        added = 0
+        added = there = 0
         for image in annotations.images:
             if image.name not in known:
                 continue
@@ -252,12 +295,18 @@ class Project:
             if state.image_hw != tuple(image.image_hw):
                 continue
             wanted = [(clean_label(each.label), each.color, each.mask) for each in image.objects]
-            if wanted:
-                made = self.images.make_objects(state.id, wanted, Guard(key), finished=True, labels=declared)
+            new = wanted
+            if self.objects.answered(state.id, key) is None:  # else what was made then is the answer
+                known_here = {(each.label, each.rle) for each in self.objects.of_image(state.id)}
+                new = [each for each in wanted if (each[0], each[2]) not in known_here]
+            if new:
+                made = self.images.make_objects(state.id, new, Guard(key), finished=True, labels=declared)
                 added += len(made)
+                new = made
+            there += len(wanted) - len(new)
             if STATUSES.index(image.status) > STATUSES.index(state.status):
                 self.images.set_status(state.id, image.status, Guard(key and f"{key}/status"))
-        return added
+        return Added(added, there)
 
     # --- the rest ------------------------------------------------------------------------------------------
 
@@ -274,3 +323,9 @@ class Project:
         ):
             with self.database.write() as tx:
                 tx.run("DELETE FROM request WHERE at < datetime('now', ?)", f"-{KEEP_KEYS_DAYS} days")
+
+
+def _is_lasting(error: ImageReadError) -> bool:
+    """Whether the file is to blame, not the memory or the disk of the moment."""
+    cause = error.__cause__
+    return not isinstance(cause, MemoryError) and getattr(cause, "errno", None) is None

@@ -337,3 +337,22 @@ def test_what_another_window_deletes_goes_with_what_else_it_changes(
     right.page.unroute("**/api/changes*")
     right.wait("state.objects.length === 1 && state.objects[0].clicks.length === 2")
     left.wait("state.objects.length === 1")
+
+
+def test_another_folder_at_the_same_address_is_not_given_the_changes(
+    desk: Desk, served: Mortal, tmp_path: Path
+) -> None:
+    desk.allowed = lambda each: server_is_away(each) or "404" in each
+    desk.open("cat.png")
+    one = desk.click(100, 100)
+    served.kill()
+    desk.press(220, 160)
+    desk.wait("state.waiting === 1 && state.connection === 'offline'")
+    cv2.imwrite(str(tmp_path / "other.png"), np.zeros((40, 60, 3), np.uint8))
+    other = Served(tmp_path, "--port", served.url.rpartition(":")[2])
+    desk.wait("state.connection === 'denied'")
+    assert desk.state()["waiting"] == 1
+    other.kill()
+    served.start()
+    desk.settled()
+    assert places(desk.stored(one["id"])) == [(100, 100), (220, 160)]

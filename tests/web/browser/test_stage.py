@@ -278,7 +278,7 @@ MOVE = """async ([moves]) => {
   };
   window.drawn = {};
   for (const [x, y, deltaY] of moves) {
-    const place = { clientX: x, clientY: y, bubbles: true, cancelable: true };
+    const place = { pointerId: 1, clientX: x, clientY: y, bubbles: true, cancelable: true }; // 1: the mouse
     if (deltaY) root.dispatchEvent(new WheelEvent("wheel", { ...place, deltaY }));
     else root.dispatchEvent(new PointerEvent("pointermove", place));
     await frame();

@@ -273,3 +273,115 @@ def test_the_first_picture_is_asked_for_until_it_comes(desks: Callable[..., Desk
         desk.page.wait_for_timeout(20)
     desk.page.unroute("**/pixels*")
     desk.wait("state.image && !state.loading")
+
+
+def test_an_image_opens_as_it_is_when_its_picture_has_come(desk: Desk) -> None:
+    one = four_clicks(desk)
+    desk.go_to(OTHER)
+    held: list[Any] = []
+    pixels = f"**/images/{desk.image_id(IMAGE)}/pixels*"
+    desk.page.goto("about:blank")  # what was asked for ahead is over
+    desk.page.route(pixels, lambda route: held.append(route))
+    desk.page.goto(f"{desk.url}/?token={desk.token}#image={desk.image_id(IMAGE)}")
+    while not held:
+        desk.page.wait_for_timeout(20)
+    desk.client.post(f"/api/objects/{one}/clicks", json={"x": 100, "y": 120, "positive": True})
+    desk.page.wait_for_timeout(500)  # the news has gone by
+    for each in held:
+        each.continue_()
+    desk.page.unroute(pixels)
+    desk.wait(f"state.image === '{desk.image_id(IMAGE)}' && !state.loading")
+    shown = next(each for each in desk.state()["objects"] if each["id"] == one)
+    assert same(shown, desk.stored(one))
+    assert places(shown)[-1] == (100, 120)
+
+
+def test_undo_while_the_server_is_away_takes_back_what_was_not_sent(desk: Desk) -> None:
+    one = four_clicks(desk)
+    desk.allowed = lambda each: "net::ERR_FAILED" in each
+    path = f"**/api/objects/{one}/*"
+    desk.page.route(path, lambda route: route.abort())
+    desk.press(100, 120)
+    desk.wait("state.connection === 'offline'")
+    desk.press(30, 130)
+    stroke(desk)
+    desk.wait("state.waiting === 3")
+    shown = desk.active()
+    desk.key("Control+z")
+    desk.wait("state.waiting === 2")
+    assert not same(desk.active(), shown or {})  # the stroke is not seen any more
+    desk.key("Control+z")
+    desk.wait("state.waiting === 1")
+    desk.key("Control+z")  # the first may have reached the server: this is for it to undo
+    desk.wait("state.waiting === 2")
+    desk.page.unroute(path)
+    desk.settled()
+    now = desk.stored(one)
+    assert places(now) == [(40, 60), (80, 60), (120, 60), (160, 60)]
+    assert same(desk.active(), now)
+
+
+def test_redo_goes_on_with_the_object_that_it_brings_back(desk: Desk) -> None:
+    desk.open(IMAGE)
+    one = desk.click(40, 60)["id"]
+    desk.click(80, 60)
+    for left in ("state.waiting === 0", "state.waiting === 0", "state.waiting === 0 && !state.object"):
+        desk.key("Control+z")
+        desk.wait(left)
+    with slow(desk, "**/redo"):
+        for _ in range(3):
+            desk.key("Control+y")
+        desk.wait("state.waiting === 3")
+    desk.settled()
+    assert places(desk.stored(one)) == [(40, 60), (80, 60)]
+    assert same(desk.active(), desk.stored(one))
+
+
+def test_a_lock_holds_against_undo_and_delete(desk: Desk) -> None:
+    one = four_clicks(desk)
+    desk.client.patch(f"/api/objects/{one}", json={"locked": True})
+    desk.wait("state.objects[0].locked")
+    before = desk.stored(one)
+    toasts = desk.page.get_by_test_id("toasts")
+    for key in ("Control+z", "Delete", "Backspace"):
+        toasts.evaluate("(each) => each.replaceChildren()")
+        desk.key(key)
+        toasts.get_by_text("This object is locked").wait_for()
+        assert toasts.locator(".toast").count() == 1
+    desk.settled()
+    assert desk.stored(one) == before
+    desk.client.patch(f"/api/objects/{one}", json={"locked": False})
+
+
+def test_a_hidden_object_is_shown_when_it_is_changed(desk: Desk) -> None:
+    one = four_clicks(desk)
+    desk.client.patch(f"/api/objects/{one}", json={"visible": False})
+    desk.wait("state.objects[0].visible === false")
+    desk.click(100, 120)
+    desk.settled()
+    assert desk.stored(one)["visible"]
+
+
+def test_keys_are_the_menus_while_it_is_open(desk: Desk) -> None:
+    desk.open(IMAGE)
+    desk.page.get_by_test_id("export").press("Enter")
+    desk.page.get_by_test_id("formats").wait_for()
+    for key in ("ArrowRight", "b"):
+        desk.key(key)
+    desk.page.wait_for_timeout(100)
+    state = desk.state()
+    assert (state["image"], state["loading"], state["tool"]) == (desk.image_id(IMAGE), "", "click")
+    desk.key("Escape")
+    desk.page.get_by_test_id("formats").wait_for(state="hidden")
+
+
+def test_what_is_emptied_while_it_is_finished_is_not_kept(desk: Desk) -> None:
+    desk.open(IMAGE)
+    with slow(desk, "**/objects"):
+        desk.press(100, 60)
+        desk.key("Backspace")
+        desk.key("Space")
+        desk.wait("state.waiting === 3")
+    desk.settled()
+    desk.wait("state.objects.length === 0 && state.waiting === 0")
+    assert desk.image["objects"] == []

@@ -7,8 +7,10 @@ import {
   bindings,
   changes,
   comboOf,
+  isAssignable,
   keycaps,
   lookup,
+  ownerOf,
 } from "../../../src/emclick/web/static/js/keys.js";
 
 test("key presses are named alike on every keyboard", () => {
@@ -39,6 +41,25 @@ test("a changed shortcut is taken from the command that had it, and only changes
   assert.deepEqual(stored, { finish: ["B"], brush: [] });
   assert.deepEqual(bindings(stored), bound);
   assert.equal(lookup(bound).get("B"), "finish");
+});
+
+test("the command that loses a key is known", () => {
+  assert.equal(ownerOf(bindings({}), "finish", "E"), "eraser");
+  assert.equal(ownerOf(bindings({}), "eraser", "E"), "");
+  assert.equal(ownerOf(bindings({ eraser: [] }), "finish", "E"), "");
+});
+
+test("Tab stays with the browser", () => {
+  assert.deepEqual(["Tab", "Shift+Tab", "Ctrl+Tab", "T", "Shift+T", "+", "Ctrl++"].map(isAssignable), [
+    false,
+    false,
+    false,
+    true,
+    true,
+    true,
+    true,
+  ]);
+  assert.deepEqual(bindings({ finish: ["Tab", "Q"], undo: ["Shift+Tab"] }).finish, ["Q"]);
 });
 
 test("unusable stored shortcuts are left out", () => {

@@ -25,7 +25,7 @@ const command = (key, kind = "click", object = "o1") => ({
 
 function setUp(send) {
   const store = storage();
-  const seen = { sent: [], answers: [], refused: [], trouble: [] };
+  const seen = { sent: [], answers: [], refused: [], trouble: [], faults: [] };
   const outbox = new Outbox({
     storage: store,
     name: "box",
@@ -36,6 +36,7 @@ function setUp(send) {
     },
     onAnswer: (each, answer) => seen.answers.push([each.key, answer]),
     onRefused: (each, error) => seen.refused.push([each.key, error.message]),
+    onFault: (error) => seen.faults.push(error.message),
     onChange: (trouble) => seen.trouble.push(trouble),
   });
   return { outbox, store, seen };
@@ -202,4 +203,55 @@ test("a file that there is no room for is not taken, and nothing else is lost", 
   outbox.push(command("2"));
   await outbox.settled(1000);
   assert.deepEqual(seen.sent, ["2@o1"]);
+});
+
+test("a fault of what listens does not hold up the changes behind, and is no refusal", async () => {
+  const { outbox, seen } = setUp(async (each) => {
+    if (each.key === "2") throw new Error("no");
+    return each.key;
+  });
+  const { onAnswer } = outbox.options;
+  outbox.options.onAnswer = (each, answer) => {
+    if (each.key === "1") throw new Error("answer");
+    onAnswer(each, answer);
+  };
+  outbox.options.onRefused = () => {
+    throw new Error("refusal");
+  };
+  for (const key of ["1", "2", "3"]) outbox.push(command(key));
+  await outbox.settled(1000);
+  assert.deepEqual(seen.faults, ["answer", "refusal"]);
+  assert.deepEqual(seen.answers, [["3", "3"]]);
+  assert.deepEqual(outbox.commands, []);
+});
+
+test("only what cannot have been sent is withdrawn", async () => {
+  let go = () => {};
+  const { outbox, store, seen } = setUp((each) => new Promise((resolve) => (go = () => resolve(each.key))));
+  for (const key of ["1", "2", "3"]) outbox.push(command(key));
+  assert.ok(!outbox.withdraw(outbox.commands[0]));
+  assert.ok(outbox.withdraw(outbox.commands[1]));
+  assert.ok(!outbox.withdraw(command("2")));
+  assert.deepEqual(
+    readStored(store.getItem("box")).map((each) => each.key),
+    ["1", "3"],
+  );
+  while (outbox.commands.length) {
+    go();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert.deepEqual(seen.sent, ["1@o1", "3@o1"]);
+});
+
+test("what a stroke keeps out of gets the server's name too", async () => {
+  const { outbox } = setUp(async () => new Promise(() => undefined));
+  outbox.push({ ...command("1", "stroke"), body: { keep: ["local:a", "b"] } });
+  outbox.resolve("local:a", "a");
+  assert.deepEqual(outbox.commands[0].body.keep, ["a", "b"]);
+});
+
+test("what was stored is used only if it is a change", () => {
+  const whole = command("1");
+  const broken = [null, 3, { ...whole, body: undefined }, { ...whole, kind: 1 }, { ...whole, path: null }, {}];
+  assert.deepEqual(readStored(JSON.stringify([...broken, whole])), [whole]);
 });

@@ -45,14 +45,14 @@ function page(objects, image = history(true, false)) {
     state: { image, objects: new Map(objects.map((each) => [each.id, each])) },
     saves: 0,
     said: [],
-    seqOf: ({ object: id }) => app.state.objects.get(id)?.seq,
     toast: (words) => app.said.push(words),
-    outbox: { save: () => app.saves++ },
+    queued: [],
+    outbox: { save: () => app.saves++, of: (id) => app.queued.filter((each) => each.object === id) },
   };
   return app;
 }
 
-const STROKE = { points: [3, 0, 4, 0], radius: 0.5, value: 1 };
+const STROKE = { points: [3, 0, 4, 0], radius: 0.5, value: 1, keep: ["p"] };
 
 test("a stroke is painted on the mask that the server has by then", async () => {
   const app = page([object({ base: rle("##...."), rle: rle("##.##.") })]);
@@ -85,7 +85,8 @@ test("a click is removed by the number that it has by then, once", async () => {
   const app = page([object({ clicks: clicks.slice(1) })]);
   const given = command("remove", { click: clicks[1] });
   assert.equal((await onTurn(app, given)).command.path, "api/objects/{object}/clicks/0");
-  assert.equal(given.path, "api/objects/{object}/clicks/0"); // sent again, it is the same request
+  // sent again, it is the same request, of the same state
+  assert.deepEqual([given.path, given.seq], ["api/objects/{object}/clicks/0", 7]);
   assert.equal(app.saves, 1);
   assert.equal(await onTurn(app, command("remove", { click: clicks[0] })), null);
   assert.equal((await onTurn(app, command("remove"))).command.path, "api/objects/{object}/clicks/1");
@@ -103,10 +104,14 @@ test("undo goes through the object's steps, then the image's, and of no other im
   const steps = command("undo");
   assert.deepEqual((await onTurn(page([object({ can_undo: true })]), steps)).command, {
     ...command("undo"),
+    seq: 7,
     path: "api/objects/{object}/undo",
   });
   const ready = await onTurn(page([object({ can_undo: false })]), command("undo"));
-  assert.deepEqual(ready.command, command("image-undo", {}, { object: "", path: "api/images/i/undo" }));
+  assert.deepEqual(
+    ready.command,
+    command("image-undo", {}, { object: "", seq: undefined, path: "api/images/i/undo" }),
+  );
   const none = page([object({})], history(true, false));
   assert.equal(await onTurn(none, command("redo")), null);
   assert.equal(none.said.length, 1);
@@ -115,4 +120,17 @@ test("undo goes through the object's steps, then the image's, and of no other im
   assert.equal((await onTurn(away, command("redo"))).command.path, "api/objects/{object}/redo");
   assert.equal((await onTurn(away, command("undo"))).command.path, "api/images/i/undo");
   assert.deepEqual(asked, ["./api/images/i", "./api/images/i"]);
+});
+
+test("steps pressed with nothing in work go on with the object that the first has brought back", async () => {
+  const back = object({ can_redo: true });
+  const app = page([back], history(false, false));
+  const redo = () => command("redo", {}, { object: "" });
+  app.active = back;
+  assert.equal((await onTurn(app, redo())).command.object, "o");
+  app.queued = [{ kind: "click", object: "o" }]; // begun after the press
+  assert.equal(await onTurn(app, redo()), null);
+  app.queued = [];
+  app.active = { ...back, image: "other" };
+  assert.equal(await onTurn(app, redo()), null);
 });

@@ -10,6 +10,7 @@ import anyio
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from emclick.errors import ImageReadError
 from emclick.web.errors import RequestError
 from emclick.web.messages import (
     ClickMessage,
@@ -191,7 +192,11 @@ async def _picture(
     if is_known(tag, known):
         return Response(status_code=304, headers=headers)
     work = functools.partial(encode, picture.path, services.engine.pixels(picture))
-    data, media_type = await anyio.to_thread.run_sync(work, limiter=limiter)
+    try:
+        data, media_type = await anyio.to_thread.run_sync(work, limiter=limiter)
+    except ImageReadError as error:
+        told = await anyio.to_thread.run_sync(services.project.note_unreadable, image_id, error)
+        raise ImageReadError(told) from error
     return Response(data, media_type=media_type, headers=headers)
 
 

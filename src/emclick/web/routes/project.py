@@ -21,7 +21,7 @@ from starlette.background import BackgroundTask
 import emclick
 from emclick.annotations import FORMATS, make_format
 from emclick.annotations.base import Format
-from emclick.annotations.model import AnnotationSet
+from emclick.annotations.errors import AnnotationError
 from emclick.errors import WeightsError
 from emclick.web.errors import RequestError
 from emclick.web.messages import (
@@ -34,7 +34,11 @@ from emclick.web.messages import (
     ProjectMessage,
 )
 from emclick.web.services import CHANGING, RESPONSES, Services
+from emclick.web.temporary import PREFIX, without_temporary
 from emclick.zoo import find_folder, list_models
+
+_OPTION_WORDS = {"bridge_holes": "bridged"}
+"""What options are called in the names of downloads, where it is not their own name."""
 
 
 def _export_query() -> type[Message]:
@@ -69,6 +73,7 @@ def project_routes(services: Services) -> APIRouter:
         seq, *_ = project.images.changed_since(2**53)
         return ProjectMessage.model_validate(
             {
+                "id": project.identity(),
                 "name": project.name,
                 "model": services.model_name,
                 "models": _models_here(),
@@ -143,17 +148,20 @@ def project_routes(services: Services) -> APIRouter:
     ) -> ImportedMessage:
         """Add annotations to the project's images: the body is a file of the format, or a zip of several."""
         reader = FORMATS[format]()
-        folder = Path(tempfile.mkdtemp(prefix="emclick-"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         try:
             path = folder / _safe_name(name, reader.suffixes)
             async with await anyio.open_file(path, "wb") as file:
                 async for chunk in request.stream():
                     await file.write(chunk)
             found = await _slowly(services, lambda: reader.read(path, project.image_sizes()))
-            objects = await _slowly(services, lambda: project.add_annotations(found, key))
+            added = await _slowly(services, lambda: project.add_annotations(found, key))
+        except AnnotationError as error:
+            raise AnnotationError(without_temporary(str(error))) from error
         finally:
             await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
-        return ImportedMessage(objects=objects, skipped=_skipped(found, folder))
+        skipped = [without_temporary(each) for each in found.skipped[:1000]]
+        return ImportedMessage(objects=added.objects, already_there=added.there, skipped=skipped)
 
     return router
 
@@ -178,7 +186,7 @@ def _models_here() -> list[str]:
 
 
 def _export(services: Services, made_by: Format) -> FileResponse:
-    folder = Path(tempfile.mkdtemp(prefix="emclick-"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         files = made_by.export(services.project.annotations(), folder / "export", None)
         path = (
@@ -186,7 +194,7 @@ def _export(services: Services, made_by: Format) -> FileResponse:
             if len(files) == 1
             else Path(shutil.make_archive(str(folder / "all"), "zip", folder / "export"))
         )
-        stem = services.project.name if made_by.name == "zip" else f"{services.project.name}-{made_by.name}"
+        stem = "-".join([services.project.name, *_kind(made_by)])
         return FileResponse(
             path,
             media_type="application/octet-stream",
@@ -200,6 +208,14 @@ def _export(services: Services, made_by: Format) -> FileResponse:
         raise
 
 
+def _kind(made_by: Format) -> list[str]:
+    """What tells one download from another: the format and what it was asked to do otherwise."""
+    if made_by.name == "zip":
+        return []
+    asked = [each.name for each in fields(FORMATS[made_by.name]) if getattr(made_by, each.name) is True]
+    return [made_by.name, *(_OPTION_WORDS.get(each, each) for each in asked)]
+
+
 def _safe_name(name: str, suffixes: tuple[str, ...]) -> str:
     """A file name of the upload's, without any folder; formats go by its end, and some by all of it."""
     plain = PurePosixPath(name.replace("\\", "/")).name
@@ -207,7 +223,3 @@ def _safe_name(name: str, suffixes: tuple[str, ...]) -> str:
     if not usable or not plain or len(plain.encode()) > 200:
         return f"upload{suffixes[0] if suffixes else ''}"
     return plain
-
-
-def _skipped(found: AnnotationSet, folder: Path) -> list[str]:
-    return [each.replace(str(folder), "").lstrip("/\\") for each in found.skipped[:1000]]

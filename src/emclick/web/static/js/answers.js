@@ -3,6 +3,8 @@
 import { Refused, call } from "./api.js";
 import { layOver } from "./edits.js";
 import { applyLabelEdit } from "./labels.js";
+import { deleteObject } from "./objects.js";
+import { area, decodeCounts } from "./rle.js";
 import { S } from "./strings.js";
 import { applyAnswer } from "./store.js";
 
@@ -13,13 +15,22 @@ import { applyAnswer } from "./store.js";
  * @typedef {import("./types.js").Label} Label
  */
 
+const TRIES = 4; // clicks may go on while the image is asked for
+const RECORDED = new Set(["label", "color", "finished", "order"]); // in the image's history
+
 /** Connects the outbox with the state. @param {App} app */
 export function connectAnswers(app) {
   app.onAnswer = (command, answer) => {
+    const seq = answer?.seq ?? answer?.detail?.seq;
+    if (typeof seq === "number") app.answered.set(command.image, Math.max(seq, app.answered.get(command.image) ?? 0));
     (ON_ANSWER[command.kind] ?? onObject)(app, command, answer);
     noteProgress(app, command);
   };
   app.onRefused = (command, error) => onRefused(app, command, error);
+  app.onFault = (error) => {
+    reportError(error); // as one that nobody caught
+    void refreshImage(app, true);
+  };
 }
 
 /** @type {Partial<Record<import("./types.js").CommandKind, (app: App, command: Command, answer: any) => void>>} */
@@ -48,14 +59,10 @@ function onCreated(app, command, answer) {
   app.named.set(command.object, answer.id);
   app.made.add(answer.id);
   if (image?.id !== command.image) return;
-  const local = objects.get(command.object);
   objects.delete(command.object);
   // The object may have been discarded here while it was being made there: the deletion is in the outbox.
   const gone = app.outbox.of(answer.id).some((each) => each.kind === "delete");
-  if (!gone) {
-    const finished = local?.finished ?? answer.finished;
-    objects.set(answer.id, layOver({ ...answer, finished }, app.outbox.of(answer.id), objects));
-  }
+  if (!gone) objects.set(answer.id, layOver(answer, app.outbox.of(answer.id), objects));
   app.store.set({ objects, ...(active === command.object ? { active: gone ? "" : answer.id } : {}) });
   if (command.body.clicks) onClicked(app, command, answer, answer);
 }
@@ -66,13 +73,25 @@ function onObject(app, command, answer) {
   if (!object || !answer) return;
   const queued = app.outbox.of(command.object);
   const next = layOver(applyAnswer(object, answer), queued, app.state.objects);
-  // Attributes set here and still on their way are newer than what the answer says.
-  for (const each of queued) if (each.kind === "patch") Object.assign(next, each.body);
   app.setObject(next);
-  if (app.state.image) app.state.image.can_undo ||= command.kind === "patch";
+  if (command.kind === "patch" && command.body.finished && !queued.length && isBlank(next)) {
+    // What was taken away while it was being finished has left nothing of it.
+    deleteObject(app, next.id);
+    return;
+  }
   if (command.kind === "click" || command.kind === "batch") onClicked(app, command, next, answer);
+  if (command.kind === "clean") onCleaned(app, object, next);
   if (command.kind === "undo") app.announce(S.undone);
   if (command.kind === "redo") app.announce(S.redone);
+}
+
+/** @param {import("./types.js").Obj} object */
+const isBlank = ({ clicks, rle }) => !clicks.length && !area(decodeCounts(rle.counts));
+
+/** @param {App} app @param {import("./types.js").Obj} before @param {import("./types.js").Obj} after */
+function onCleaned(app, before, after) {
+  if (!area(decodeCounts(after.rle.counts))) app.toast(S.cleanedAway, "info");
+  else if (before.rle.counts === after.rle.counts) app.toast(S.nothingToClean, "info");
 }
 
 /** @param {App} app @param {Command} command @param {import("./types.js").Obj} object @param {any} answer */
@@ -95,7 +114,7 @@ function onImage(app, command, answer) {
   const begun = new Set([...app.state.objects.values()].filter((each) => !each.finished).map((each) => each.id));
   takeImage(app, answer);
   // An object that is there again, or not finished any more, is the one to go on with.
-  const back = answer.objects.filter((each) => !begun.has(each.id) && !each.finished);
+  const back = [...app.state.objects.values()].filter((each) => !begun.has(each.id) && !each.finished);
   if (!app.state.active && back.length === 1) app.store.set({ active: back[0].id });
 }
 
@@ -107,7 +126,8 @@ function onLabels(app, _, { labels, detail }) {
   const { objects } = app.state;
   for (const theirs of detail.objects) {
     const mine = objects.get(theirs.id);
-    if (mine && mine.seq < theirs.seq && JSON.stringify(mine.clicks) === JSON.stringify(theirs.clicks)) {
+    const same = mine && (mine.base ?? mine.rle).counts === theirs.rle.counts;
+    if (same && mine.seq < theirs.seq && JSON.stringify(mine.clicks) === JSON.stringify(theirs.clicks)) {
       objects.set(theirs.id, { ...mine, label: theirs.label, seq: theirs.seq });
     }
   }
@@ -129,34 +149,40 @@ export async function refreshLabels(app) {
   if (project) setLabels(app, project.labels);
 }
 
-/**
- * The server's view of the open image, with what is still on its way laid over it.
- * @param {App} app
- * @param {ImageDetail} detail
- */
-export function takeImage(app, detail) {
-  const objects = new Map(detail.objects.map((each) => [each.id, each]));
-  for (const [id, mine] of app.state.objects) {
-    if (mine.image !== detail.id) continue;
-    const queued = app.outbox.of(id);
-    if (id.startsWith("local:") && queued.length) objects.set(id, mine);
-    const theirs = objects.get(id);
-    if (theirs && (mine.seq > theirs.seq || queued.some((each) => each.kind === "mask"))) objects.set(id, mine);
-    if (queued.some((each) => each.kind === "delete")) objects.delete(id);
+/** An image as the server has it, no older than the last answer here. @param {App} app @param {string} id
+ * @returns {Promise<ImageDetail>} */
+export async function imageDetail(app, id) {
+  for (let tries = 1; ; tries++) {
+    const detail = await call("GET", `api/images/${encodeURIComponent(id)}`);
+    if (detail.seq >= (app.answered.get(id) ?? 0) || tries === TRIES) return detail;
   }
-  layQueued(app, objects);
+}
+
+/** The server's view of the open image, with what is still on its way laid over it.
+ * @param {App} app @param {ImageDetail} detail */
+export function takeImage(app, detail) {
+  const objects = objectsOf(app, detail);
   const active = objects.has(app.state.active) ? app.state.active : "";
   app.store.set({ image: detail, objects, active });
   setEntry(app, detail.id, { status: detail.status, objects: objects.size });
 }
 
-/** Lays what is on its way over an image's objects. @param {App} app
- * @param {Map<string, import("./types.js").Obj>} objects */
-export function layQueued(app, objects) {
-  for (const id of new Set(app.outbox.commands.map((each) => each.object))) {
-    const object = objects.get(id);
-    if (object) objects.set(id, layOver(object, app.outbox.of(id), objects));
+/** An image's objects with all that is on its way. @param {App} app @param {ImageDetail} detail
+ * @returns {Map<string, import("./types.js").Obj>} */
+export function objectsOf(app, detail) {
+  const objects = new Map(detail.objects.map((each) => [each.id, each]));
+  for (const [id, mine] of app.state.objects) {
+    if (mine.image !== detail.id) continue;
+    const theirs = objects.get(id);
+    if (theirs ? mine.seq > theirs.seq : id.startsWith("local:") && app.outbox.of(id).length) objects.set(id, mine);
   }
+  for (const id of new Set(app.outbox.commands.map((each) => each.object))) {
+    const [object, queued] = [objects.get(id), app.outbox.of(id)];
+    if (!object) continue;
+    if (queued.some((each) => each.kind === "delete")) objects.delete(id);
+    else objects.set(id, layOver(object, queued, objects));
+  }
+  return objects;
 }
 
 /** @param {App} app @param {string} id @param {Partial<import("./types.js").ImageEntry>} part */
@@ -174,7 +200,10 @@ export function setEntry(app, id, part) {
 function noteProgress(app, command) {
   const { image, objects } = app.state;
   if (!image || image.id !== command.image) return;
-  if (command.kind === "create" || command.kind === "delete") image.can_undo = true;
+  const recorded = command.kind === "patch" && Object.keys(command.body).some((name) => RECORDED.has(name));
+  if (recorded || command.kind === "create" || command.kind === "delete") {
+    Object.assign(image, { can_undo: true, can_redo: false });
+  }
   const n = objects.size;
   const status = image.status === "todo" && n ? "work" : image.status;
   if (status !== image.status) app.store.set({ image: { ...image, status } });
@@ -188,7 +217,9 @@ function onRefused(app, command, error) {
     const { image, objects } = app.state;
     const { object } = error;
     if (image?.id === object.image) app.setObject(layOver(object, app.outbox.of(object.id), objects));
-    app.toast(S.stale, "error");
+    // A stroke is painted on whatever mask there is when its turn comes.
+    if (command.kind === "stroke" && !command.again) app.outbox.again({ ...command, again: true });
+    else app.toast(S.stale, "error");
     return;
   }
   const why = error instanceof Refused ? error.message : String(error);
@@ -205,7 +236,7 @@ function onRefused(app, command, error) {
 export async function refreshImage(app, force = false) {
   const id = app.state.image?.id;
   if (!id) return;
-  const detail = await call("GET", `api/images/${encodeURIComponent(id)}`).catch(() => null);
+  const detail = await imageDetail(app, id).catch(() => null);
   if (!detail || app.state.image?.id !== id) return;
   if (force) {
     for (const [name, mine] of app.state.objects) {

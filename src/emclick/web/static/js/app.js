@@ -29,8 +29,14 @@ export class App {
     this.made = new Set();
     /** @type {Map<string, string>} local name of an object -> the server's */
     this.named = new Map();
+    /** @type {Map<string, number>} image -> the number of the newest change of it that was answered here */
+    this.answered = new Map();
+    /** @type {Set<string>} images that others have changed while they were being opened */
+    this.overtaken = new Set();
     /** Messages are shown by whoever listens here. @type {(text: string, kind: "info" | "error") => void} */
     this.toast = () => undefined;
+    /** Takes them away. */
+    this.clearToasts = () => undefined;
     /** Ends what the pointer is drawing, as if it were lifted. */
     this.endGesture = () => undefined;
     /** Opens the shortcut sheet. */
@@ -45,17 +51,25 @@ export class App {
     this.onAnswer = () => undefined;
     /** @type {(command: Command, error: unknown) => void} */
     this.onRefused = () => undefined;
+    /** @type {(error: unknown) => void} */
+    this.onFault = () => undefined;
+    /** Rejects if the server is not the one that the changes are for. @type {() => Promise<void>} */
+    this.beforeSending = () => Promise.resolve();
     /** @type {(trouble: import("./queue.js").Trouble) => void} */
     this.onQueue = () => undefined;
     this.outbox = new Outbox({
       storage,
       name: outboxName,
       send: async (command) => {
-        const ready = command.path ? { command, seq: this.seqOf(command) } : await onTurn(this, command);
+        await this.beforeSending();
+        const ready = command.path
+          ? { command, seq: command.seq ?? this.seqOf(command) }
+          : await onTurn(this, command);
         return ready && sendCommand(ready.command, ready.seq, storage);
       },
       onAnswer: (command, answer) => this.onAnswer(command, answer),
       onRefused: (command, error) => this.onRefused(command, error),
+      onFault: (error) => this.onFault(error),
       onChange: (trouble) => this.onQueue(trouble),
     });
   }

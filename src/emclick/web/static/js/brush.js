@@ -57,9 +57,10 @@ export function fillRings(rings, height, width) {
 
 /** Takes away what lies on the 1s of another mask and was not there before, in place.
  * @param {Uint8Array} mask @param {Uint8Array} before @param {ArrayLike<number>} runs of the other mask
- * @param {number} from first place of `mask` that may have changed @param {number} to the one after the last */
-export function takeBack(mask, before, runs, from, to) {
-  let at = 0;
+ * @param {number} from first place of `mask` that may have changed @param {number} to the one after the last
+ * @param {number} [skipped] how many places of the other mask come before `mask` */
+export function takeBack(mask, before, runs, from, to, skipped = 0) {
+  let at = -skipped;
   for (let i = 0; i < runs.length && at < to; at += runs[i++]) {
     if (!(i & 1)) continue;
     const end = Math.min(at + runs[i], to);

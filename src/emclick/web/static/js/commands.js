@@ -1,6 +1,6 @@
 /** The commands that keys and buttons run: one table, name -> what it does. */
 
-import { clampPoint, fitBox } from "./geometry.js";
+import { clampPoint, clickAt as clickUnder, fitBox, toScreen } from "./geometry.js";
 import { doneAndNext, openNextUnfinished, stepImage } from "./images.js";
 import { askFile, loadMaskFile } from "./files.js";
 import {
@@ -11,6 +11,7 @@ import {
   finish,
   pickLabel,
   redo,
+  removeClick,
   removeLastClick,
   resetObject,
   selectNext,
@@ -26,7 +27,7 @@ import { S } from "./strings.js";
 /** @param {App} app @param {import("./types.js").Tool} tool */
 export function setTool(app, tool) {
   app.stage.live.preview = null;
-  app.store.set({ tool, batch: [] });
+  app.store.set({ tool, batch: [], crosshair: app.state.crosshair && tool === "click" });
 }
 
 /** A second press of a tool's key goes back to clicking. @param {import("./types.js").Tool} tool @returns {Perform} */
@@ -56,7 +57,12 @@ const label = (n) => (app) => {
 const clickHere = (positive) => (app) => {
   const { live } = app.stage;
   const point = app.state.crosshair ? live.crosshair : live.pointer && app.stage.imagePointAt(live.pointer);
-  if (point) clickAt(app, { ...point, positive }, performance.now());
+  if (!point) return;
+  const at = toScreen(app.stage.view, point.x, point.y);
+  const clicks = app.active?.clicks ?? [];
+  const under = clickUnder(clicks, app.stage.view, at.x, at.y, REACH_PX);
+  if (under >= 0) removeClick(app, clicks[under]);
+  else clickAt(app, { ...point, positive }, performance.now());
 };
 
 /** @param {App} app */
@@ -77,6 +83,7 @@ function toggleCrosshair(app) {
 const wholePixel = (point) => ({ x: Math.round(point.x), y: Math.round(point.y) });
 
 const COARSE_PX = 12; // CSS px
+const REACH_PX = 8; // as a mouse's
 
 /**
  * Moves the keyboard's cursor.
@@ -103,9 +110,7 @@ export const COMMANDS = Object.freeze({
   removeLast: removeLastClick,
   clearClicks: resetObject,
   deleteObject: (app) => {
-    if (!app.state.active) return;
-    deleteObject(app, app.state.active);
-    app.toast(S.objectDeleted, "info");
+    if (app.state.active && deleteObject(app, app.state.active)) app.toast(S.objectDeleted, "info");
   },
   undo,
   redo,

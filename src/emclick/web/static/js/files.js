@@ -94,9 +94,9 @@ function onMasks(app, made) {
   }
 }
 
-/** @param {App} app @param {{objects: number, skipped?: string[]}} answer */
+/** @param {App} app @param {{objects: number, skipped?: string[], already_there?: number}} answer */
 function onImported(app, answer) {
-  app.toast(S.imported(answer.objects, answer.skipped?.length ?? 0), "info");
+  app.toast(S.imported(answer.objects, answer.skipped?.length ?? 0, answer.already_there ?? 0), "info");
   void refreshList(app);
   void refreshImage(app);
   void refreshLabels(app);

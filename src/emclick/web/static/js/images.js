@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { finish } from "./objects.js";
 import { prepareLevels } from "./picture.js";
 import { Denied, NotStored, Unreachable } from "./queue.js";
-import { layQueued, setEntry } from "./answers.js";
+import { imageDetail, objectsOf, refreshImage, setEntry } from "./answers.js";
 import { S } from "./strings.js";
 import { filterImages, neighbour, nextUnfinished } from "./store.js";
 
@@ -20,8 +20,7 @@ export const listed = (app) => filterImages(app.state.images, app.state.filter, 
 export async function openImage(app, id, resume = false) {
   if (!id || app.state.loading === id || (app.state.opened === id && !app.state.loading)) return;
   app.endGesture();
-  if (app.active) finish(app);
-  app.store.set({ loading: id, batch: [] });
+  app.store.set({ loading: id });
   const path = `api/images/${encodeURIComponent(id)}`;
   const entry = app.state.images.find((each) => each.id === id);
   // The server starts to prepare the first click.
@@ -29,27 +28,27 @@ export async function openImage(app, id, resume = false) {
   try {
     if (app.outbox.commands.some((each) => each.image === id)) await app.outbox.settled(3000);
     if (entry?.problem) throw new Error(entry.problem);
-    const [detail, picture] = await patiently(app, id, () =>
-      Promise.all([call("GET", path), app.pictures.get(entry ?? { id, version: "" })]),
-    );
+    const { detail, picture } = await patiently(app, id, async () => {
+      const first = await app.pictures.get(entry ?? { id, version: "" });
+      app.overtaken.delete(id);
+      return { picture: first, detail: await imageDetail(app, id) }; // last: it is to be the newest
+    });
     if (app.state.loading !== id) return; // another one has been asked for since
+    if (app.active) finish(app);
     app.pictures.shown = id;
     app.stage.live.crosshair = null;
     app.stage.live.polygon = null;
-    const objects = new Map(detail.objects.map((/** @type {import("./types.js").Obj} */ each) => [each.id, each]));
-    for (const command of app.outbox.commands) {
-      const local = app.state.objects.get(command.object);
-      if (local?.image === id) objects.set(command.object, local);
-    }
-    layQueued(app, objects);
+    app.clearToasts();
+    const objects = objectsOf(app, detail);
     const active = resume ? begun(detail) : "";
-    app.store.set({ image: detail, objects, active, loading: "", opened: id, problem: "" });
+    app.store.set({ image: detail, objects, active, batch: [], loading: "", opened: id, problem: "" });
     app.shapes.forget(objects);
     app.stage.show(picture, false);
     history.replaceState(null, "", `${location.pathname}#image=${encodeURIComponent(id)}`);
     app.store.setSettings({ image: id });
     app.announce(S.imageOpened(detail.name));
     void prepareLevels(picture).then(() => app.stage.paint("picture"));
+    if (app.overtaken.delete(id)) void refreshImage(app);
     const next = neighbour(listed(app), id, 1);
     if (next && !next.problem) void app.pictures.prefetch(next);
   } catch (error) {
@@ -60,10 +59,13 @@ export async function openImage(app, id, resume = false) {
       return;
     }
     const why = error instanceof Error ? error.message : String(error);
+    if (app.active) finish(app);
+    app.clearToasts();
     app.store.set({
       image: null,
       objects: new Map(),
       active: "",
+      batch: [],
       loading: "",
       opened: id,
       problem: S.loadFailed(why),
@@ -100,14 +102,14 @@ export function stepImage(app, step) {
   const id = app.state.loading || app.state.opened;
   const next = neighbour(listed(app), id, step);
   if (next) void openImage(app, next.id);
-  else app.toast(step > 0 ? S.lastImage : S.firstImage, "info");
+  else app.toast(!listed(app).length ? S.noneListed : step > 0 ? S.lastImage : S.firstImage, "info");
 }
 
 /** @param {App} app */
 export function openNextUnfinished(app) {
   const next = nextUnfinished(app.state.images, app.state.opened);
   if (next) void openImage(app, next.id);
-  else app.toast(S.allDone, "info");
+  else app.toast(app.state.images.every((each) => each.status === "done") ? S.allDone : S.othersDone, "info");
 }
 
 /** @param {App} app @param {import("./types.js").Status} status */

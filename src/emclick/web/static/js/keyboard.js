@@ -28,7 +28,7 @@ export function connectKeyboard(app, pointer) {
       if (event.key === "Escape" && target instanceof HTMLElement) target.blur();
       return;
     }
-    if (ownsKey(target, event) || (event.key === "Escape" && menuIsOpen())) return;
+    if (menuIsOpen() || ownsKey(target, event)) return;
     if (app.state.crosshair && event.key in ARROWS) {
       const [dx, dy] = ARROWS[event.key];
       moveCrosshair(app, dx, dy, event.shiftKey);
@@ -122,7 +122,6 @@ function escape(app, pointer) {
 function ownsKey(target, { key, shiftKey, ctrlKey }) {
   if (!(target instanceof HTMLElement)) return false;
   const press = (key === " " || key === "Enter") && !shiftKey && !ctrlKey;
-  if (target.closest("[popover]")) return press || key === "Escape";
   if (target instanceof HTMLInputElement && target.type === "range") {
     return key.startsWith("Arrow") || /^(Home|End|Page)/.test(key);
   }

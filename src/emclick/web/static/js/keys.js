@@ -89,6 +89,9 @@ export function comboOf(press) {
   return [...parts, key].join("+");
 }
 
+/** Whether a combination may be a shortcut: Tab moves between the controls. @param {string} combo */
+export const isAssignable = (combo) => !/^(?:.*\+)?Tab$/.test(combo);
+
 /** The shortcuts in force: the defaults with the user's changes; changes to unknown commands are left out.
  * @param {unknown} changed @returns {Record<string, string[]>} */
 export function bindings(changed) {
@@ -97,7 +100,9 @@ export function bindings(changed) {
   const own = /** @type {Record<string, unknown>} */ (changed && typeof changed === "object" ? changed : {});
   for (const [command, combos] of Object.entries(DEFAULT_KEYS)) {
     const mine = own[command];
-    out[command] = Array.isArray(mine) ? mine.filter((each) => typeof each === "string") : [...combos];
+    out[command] = Array.isArray(mine)
+      ? mine.filter((each) => typeof each === "string" && isAssignable(each))
+      : [...combos];
   }
   return out;
 }
@@ -108,6 +113,11 @@ export function lookup(bound) {
   for (const [command, combos] of Object.entries(bound)) for (const combo of combos) table.set(combo, command);
   return table;
 }
+
+/** The other command that a combination belongs to, or "". @param {Record<string, string[]>} bound
+ * @param {string} command @param {string} combo */
+export const ownerOf = (bound, command, combo) =>
+  Object.keys(bound).find((name) => name !== command && bound[name].includes(combo)) ?? "";
 
 /** The bindings with `combo` given to `command` alone: it is taken from any other command.
  * @param {Record<string, string[]>} bound @param {string} command @param {string} combo */

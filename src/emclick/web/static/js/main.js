@@ -12,7 +12,7 @@ import { updatePolygon } from "./polygon.js";
 import { Denied, Unreachable } from "./queue.js";
 import { nextUnfinished, readSettings } from "./store.js";
 import { S } from "./strings.js";
-import { adoptStored, connectQueue, follow } from "./sync.js";
+import { adoptStored, connectQueue, follow, guardProject, holdOutbox } from "./sync.js";
 import { exposeForTests } from "./testing.js";
 import { makeDetails } from "./panels/details.js";
 import { makeImages } from "./panels/images.js";
@@ -26,7 +26,7 @@ import { h } from "./dom.js";
 
 const RETRY_MS = 1500;
 const SETTINGS_MS = 600;
-const OUTBOX = `emclick-outbox:${location.host}${location.pathname}:`;
+const OUTBOX = "emclick-outbox:"; // what entries with changes begin with, before their project
 
 /** @param {App} app */
 function makePanels(app) {
@@ -120,7 +120,7 @@ async function start() {
   const fromLink = new URLSearchParams(location.hash.slice(1)).get("image") ?? "";
   // The token has become a cookie: it need not stay in the address bar and the history.
   history.replaceState(null, "", location.pathname + location.hash);
-  const app = new App(byId("stage"), localStorage, OUTBOX + newKey());
+  const app = new App(byId("stage"), localStorage, ""); // nothing is changed before the project has named it
   exposeForTests(app);
   makePanels(app);
   connectAnswers(app);
@@ -137,7 +137,10 @@ async function start() {
   app.store.set({ ...app.state }); // draws every panel once
   await load(app);
   keepSettings(app);
-  adoptStored(app, localStorage, OUTBOX);
+  const outbox = `${OUTBOX}${app.state.project?.id}:`;
+  holdOutbox(app, outbox + newKey());
+  guardProject(app);
+  await adoptStored(app, localStorage, outbox);
   await app.outbox.settled(2000);
   const { images, settings } = app.state;
   const wanted = fromLink || settings.image;

@@ -3,7 +3,6 @@
 import { countCorners, simplifyRing, traceRings } from "./contours.js";
 import { makeRaster } from "./raster.js";
 import { area, columnSpans, decodeCounts, spansBox } from "./rle.js";
-import { NEAREST_FROM } from "./geometry.js";
 
 /**
  * @typedef {import("./contours.js").Ring} Ring
@@ -49,14 +48,18 @@ export function makeShape(rle) {
   };
 }
 
-/** How far a drawn outline may be from the pixels' edges: not at all where pixels can be seen, else under a screen px.
- * Steps of two, so that few paths are made. @param {number} zoom */
-export const toleranceAt = (zoom) =>
-  zoom >= NEAREST_FROM ? 0 : 0.75 * 2 ** Math.max(0, Math.ceil(-Math.log2(zoom)));
+const LEAST = 0.75; // px: less leaves nearly every corner
 
-/** @param {Shape} shape @param {number} zoom @returns {Path2D} in corner coordinates, image px */
-export function pathAt(shape, zoom) {
-  const tolerance = toleranceAt(zoom);
+/** How far a drawn outline may be from the pixels' edges, image px: under a px of the screen, and not at all where that
+ * is hardly more than a pixel. Steps of two, so that few paths are made. @param {number} scale device px an image px */
+export function toleranceAt(scale) {
+  const most = 1 / scale;
+  return most < LEAST ? 0 : LEAST * 2 ** Math.floor(Math.log2(most / LEAST));
+}
+
+/** @param {Shape} shape @param {number} scale device px an image px @returns {Path2D} in corner coordinates, image px */
+export function pathAt(shape, scale) {
+  const tolerance = toleranceAt(scale);
   let path = shape.paths.get(tolerance);
   if (!path) {
     path = ringsPath(shape.rings, tolerance);

@@ -1,17 +1,21 @@
 /** What a person can do with objects: click, finish, discard, undo, relabel, clean up. */
 
 import { newKey } from "./api.js";
+import { layOver } from "./edits.js";
 import { isInside } from "./geometry.js";
 import { applyLabelEdit } from "./labels.js";
 import { covers } from "./rle.js";
 import { S } from "./strings.js";
-import { PALETTE, localObject, ordered } from "./store.js";
+import { PALETTE, isAway, localObject, ordered } from "./store.js";
 
 /**
  * @typedef {import("./app.js").App} App
  * @typedef {import("./types.js").Obj} Obj
  * @typedef {import("./types.js").Click} Click
  */
+
+/** What undo takes back by not sending it. */
+const WITHDRAWN = new Set(["click", "batch", "stroke", "mask"]);
 
 /** Makes an object here and asks the server for it; later changes may follow at once. @param {App} app
  * @param {{rle?: import("./types.js").Rle, clicks?: Click[]}} part what it begins with
@@ -46,6 +50,7 @@ export function createObject(app, part, at) {
 /** Whether the object may be changed; says so if not. @param {App} app @param {Obj} object */
 function mayChange(app, object) {
   if (object.locked) app.toast(S.lockedObject, "error");
+  else if (!object.visible && app.state.active === object.id) patchObject(app, object.id, { visible: true });
   return !object.locked;
 }
 
@@ -64,7 +69,7 @@ export function clickAt(app, click, at) {
   const active = app.active;
   if (active && !mayChange(app, active)) return;
   if (!click.positive && isEmpty(app, active)) {
-    app.toast(S.firstMustInclude, "info");
+    app.toast(app.state.swapped ? S.firstMustIncludeSwapped : S.firstMustInclude, "info");
     return;
   }
   if (active) app.change("click", active.id, "POST", "api/objects/{object}/clicks", { ...click }, at);
@@ -146,7 +151,11 @@ export function cancel(app) {
   if (!active) return;
   // What was loaded from a file, or begun before a reload, is put down and not thrown away.
   if (active.finished || active.locked || !app.made.has(active.id)) select(app, "");
-  else discard(app);
+  else if (isEmpty(app, active)) discard(app);
+  else {
+    discard(app);
+    app.toast(S.objectDiscardedUndo, "info");
+  }
 }
 
 /** @param {App} app */
@@ -157,13 +166,18 @@ export function discard(app) {
   app.announce(S.objectDiscarded);
 }
 
-/** @param {App} app @param {string} id */
+/** @param {App} app @param {string} id @returns {boolean} false: it is locked, or not there */
 export function deleteObject(app, id) {
   const object = app.state.objects.get(id);
-  if (!object || !mayChange(app, object)) return;
+  if (!object) return false;
+  if (object.locked) {
+    app.toast(S.lockedObject, "error");
+    return false;
+  }
   app.change("delete", id, "DELETE", "api/objects/{object}");
   app.state.objects.delete(id);
   app.store.set({ objects: app.state.objects, ...(app.state.active === id ? { active: "" } : {}) });
+  return true;
 }
 
 /** @param {App} app @param {string} id "" for none */
@@ -291,8 +305,21 @@ export const redo = (app) => goBack(app, "redo");
 
 /** @param {App} app @param {"undo" | "redo"} which */
 function goBack(app, which) {
-  const { image, loading, active } = app.state;
+  const { image, loading, active, connection } = app.state;
+  const object = app.active;
   if (!image || loading) return;
+  if (object?.locked) {
+    app.toast(S.lockedObject, "error");
+    return;
+  }
+  if (isAway(connection)) {
+    const last = object && app.outbox.of(object.id).at(-1);
+    if (which === "undo" && last && WITHDRAWN.has(last.kind) && app.outbox.withdraw(last)) {
+      app.setObject(layOver(object, app.outbox.of(object.id), app.state.objects));
+      return;
+    }
+    app.toast(which === "undo" ? S.undoWaits : S.redoWaits, "info");
+  }
   app.outbox.push({
     key: newKey(),
     kind: which,

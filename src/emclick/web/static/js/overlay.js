@@ -26,6 +26,9 @@ export function useImage(context, view, dpr) {
 /** @param {CanvasRenderingContext2D} context @param {number} dpr */
 export const useScreen = (context, dpr) => context.setTransform(dpr, 0, 0, dpr, 0, 0);
 
+/** Device px an image px. @param {CanvasRenderingContext2D} context in image coordinates */
+export const scaleOf = (context) => context.getTransform().a;
+
 /** Whether any of the box is on the stage. @param {import("./types.js").Box} box @param {Viewport} view
  * @param {{width: number, height: number}} stage */
 export const isOnStage = (box, view, stage) =>
@@ -35,13 +38,12 @@ export const isOnStage = (box, view, stage) =>
   view.x + (box.x + box.w) * view.zoom > 0 &&
   view.y + (box.y + box.h) * view.zoom > 0;
 
-/** @param {CanvasRenderingContext2D} context in image coordinates @param {Shape} shape @param {string} colour
- * @param {Viewport} view */
-function fillShape(context, shape, colour, view) {
+/** @param {CanvasRenderingContext2D} context in image coordinates @param {Shape} shape @param {string} colour */
+function fillShape(context, shape, colour) {
   if (shape.ragged) drawRaster(context, shape.raster(colour), shape.box);
   else {
     context.fillStyle = colour;
-    context.fill(pathAt(shape, view.zoom), "evenodd");
+    context.fill(pathAt(shape, scaleOf(context)), "evenodd");
   }
 }
 
@@ -57,9 +59,11 @@ function fillShape(context, shape, colour, view) {
 export function drawMask(context, shape, colour, view, look, active) {
   const outlined = look.outline || active;
   context.globalAlpha = shape.ragged && outlined ? Math.max(look.opacity, SEEN) : look.opacity;
-  fillShape(context, shape, colour, view);
+  fillShape(context, shape, colour);
   context.globalAlpha = 1;
-  if (outlined && !shape.ragged) drawOutline(context, pathAt(shape, view.zoom), colour, view, active ? 2 : 1.25);
+  if (outlined && !shape.ragged) {
+    drawOutline(context, pathAt(shape, scaleOf(context)), colour, view, active ? 2 : 1.25);
+  }
 }
 
 /** A coloured line in a dark casing: seen on any background. @param {CanvasRenderingContext2D} context
@@ -76,9 +80,9 @@ export function drawOutline(context, path, colour, view, width) {
 
 /** The mask being brushed: the mask with the stroke added or cut out, then made as see-through as it will be.
  * @param {CanvasRenderingContext2D} context in image coordinates, holding nothing yet @param {Shape} shape
- * @param {Stroke} stroke @param {string} colour @param {Viewport} view @param {Look} look */
-export function drawBrushed(context, shape, stroke, colour, view, look) {
-  fillShape(context, shape, colour, view);
+ * @param {Stroke} stroke @param {string} colour @param {Look} look */
+export function drawBrushed(context, shape, stroke, colour, look) {
+  fillShape(context, shape, colour);
   context.imageSmoothingEnabled = false;
   context.globalCompositeOperation = stroke.value ? "source-over" : "destination-out";
   context.drawImage(stroke.canvas, stroke.x, stroke.y);
@@ -126,11 +130,11 @@ export function drawPolygon(context, rings, colour, view, look) {
 export function drawPreview(context, shape, positive, view) {
   if (shape.ragged) {
     context.globalAlpha = 2 * SEEN;
-    fillShape(context, shape, positive ? "#ffffff" : COLOURS.negative, view);
+    fillShape(context, shape, positive ? "#ffffff" : COLOURS.negative);
     context.globalAlpha = 1;
     return;
   }
-  const path = pathAt(shape, view.zoom);
+  const path = pathAt(shape, scaleOf(context));
   context.save();
   context.lineWidth = 3 / view.zoom;
   context.strokeStyle = CASING;
@@ -179,23 +183,26 @@ export function drawClick(context, click, view, hovered) {
   context.stroke();
 }
 
-/** The brush's edge. @param {CanvasRenderingContext2D} context in screen coordinates @param {Point} at screen
+/** The brush's edge and its sign. The sign's casing goes round its ends too: two dark lines would be another sign. @param {CanvasRenderingContext2D} context in screen coordinates @param {Point} at screen
  * @param {number} radius CSS px @param {boolean} adds */
 export function drawBrushCursor(context, at, radius, adds) {
   const r = Math.max(radius, 2);
-  for (const [colour, width] of /** @type {[string, number][]} */ ([
-    [CASING, 3],
-    ["#ffffff", 1.25],
+  for (const [colour, width, signWidth, arm] of /** @type {[string, number, number, number][]} */ ([
+    [CASING, 3, 4, 5.5],
+    ["#ffffff", 1.25, 2, 4.5],
   ])) {
     context.strokeStyle = colour;
     context.lineWidth = width;
     context.beginPath();
     context.arc(at.x, at.y, r, 0, 2 * Math.PI);
-    context.moveTo(at.x - 3, at.y);
-    context.lineTo(at.x + 3, at.y);
+    context.stroke();
+    context.lineWidth = signWidth;
+    context.beginPath();
+    context.moveTo(at.x - arm, at.y);
+    context.lineTo(at.x + arm, at.y);
     if (adds) {
-      context.moveTo(at.x, at.y - 3);
-      context.lineTo(at.x, at.y + 3);
+      context.moveTo(at.x, at.y - arm);
+      context.lineTo(at.x, at.y + arm);
     }
     context.stroke();
   }

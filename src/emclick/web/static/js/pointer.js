@@ -9,6 +9,7 @@ import { clickAt, collect, pickAt, removeClick } from "./objects.js";
 import { addCorner, cornerAt, dragCorner, dropCorner, releaseCorner, removeCorner } from "./polygon.js";
 import { beginStroke, continueStroke, dropStroke, endStroke } from "./strokes.js";
 import { makePreview } from "./preview.js";
+import { S } from "./strings.js";
 
 /**
  * @typedef {import("./app.js").App} App
@@ -31,6 +32,7 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
   const fingers = new Map();
   /** @type {Gesture | null} */
   let gesture = null;
+  let owner = -1; // the pointer whose gesture it is
 
   const reach = (/** @type {PointerEvent} */ event) =>
     POINT_REACH[/** @type {keyof typeof POINT_REACH} */ (event.pointerType)] ?? POINT_REACH.mouse;
@@ -83,9 +85,12 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
 
   const pressCorner = (/** @type {PointerEvent} */ event, /** @type {Point} */ at) => {
     const held = cornerAt(app, at);
-    if (!app.active) pickAt(app, stage.imagePoint(event));
+    if (!app.active) {
+      pickAt(app, stage.imagePoint(event));
+      if (!app.active) app.toast(S.hintPolygonEmpty, "info");
+    } else if (held && app.active.locked) app.toast(S.lockedObject, "error");
     else if (held && event.button === 2) removeCorner(app, held);
-    else if (held && stage.live.polygon && !app.active.locked) {
+    else if (held && stage.live.polygon) {
       stage.live.polygon.held = held;
       gesture = { kind: "corner", from: at, moved: false };
     } else if (event.button === 0) gesture = { kind: "pan", last: at };
@@ -105,13 +110,17 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
         return;
       }
     }
-    if (!gesture && fingers.size < 2) press(event);
+    if (!gesture && fingers.size < 2) {
+      owner = event.pointerId;
+      press(event);
+    }
   });
 
   root.addEventListener("pointermove", (event) => {
     const at = stage.stagePoint(event);
-    stage.live.pointer = at;
     if (fingers.has(event.pointerId)) fingers.set(event.pointerId, at);
+    if (isOthers(event)) return;
+    stage.live.pointer = at;
     if (gesture?.kind === "pan") {
       stage.setView(panBy(stage.view, at.x - gesture.last.x, at.y - gesture.last.y));
       gesture.last = at;
@@ -150,8 +159,13 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     else preview.left();
   };
 
+  /** A palm beside the pen, a second pointer: what they do is no part of the gesture. */
+  const isOthers = (/** @type {PointerEvent} */ event) =>
+    gesture !== null && gesture.kind !== "pinch" && event.pointerId !== owner;
+
   const lift = (/** @type {PointerEvent} */ event) => {
     fingers.delete(event.pointerId);
+    if (isOthers(event)) return;
     const ended = gesture;
     if (ended?.kind === "pinch") {
       if (!fingers.size) gesture = null;
@@ -203,11 +217,12 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
   );
 
   return {
-    /** Drops a stroke that is being made; true if there was one. */
+    /** Drops a stroke or a corner's move that is being made; true if there was one. */
     abort() {
-      if (gesture?.kind !== "stroke") return false;
+      const ended = gesture;
+      if (ended?.kind !== "stroke" && ended?.kind !== "corner") return false;
       gesture = null;
-      dropStroke(app);
+      finishDrawing(ended, false);
       return true;
     },
   };

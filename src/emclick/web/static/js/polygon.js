@@ -94,7 +94,7 @@ export function dropCorner(app) {
   const object = app.active;
   if (!polygon) return;
   polygon.held = null;
-  if (!object || object.locked) return;
+  if (!object || object.locked || sources.get(app)?.id !== object.id) return;
   const [height, width] = object.rle.size;
   const rle = encodeMask(fillRings(polygon.rings, height, width), height, width);
   sources.set(app, { id: object.id, counts: rle.counts });

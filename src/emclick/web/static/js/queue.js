@@ -24,6 +24,7 @@ const WAITS_MS = [300, 1000, 2000, 4000];
  * @property {(command: Command) => Promise<any>} send rejects with Unreachable or Denied to keep the change
  * @property {(command: Command, answer: any) => void} onAnswer
  * @property {(command: Command, error: unknown) => void} onRefused the change is gone; the error says why
+ * @property {(error: unknown) => void} onFault of what listens; the changes behind are sent all the same
  * @property {(trouble: Trouble) => void} onChange after every change of `commands`
  * @property {TextStorage} storage
  * @property {string} name of the storage entry
@@ -81,10 +82,26 @@ export class Outbox {
   /** Changes left by this page before a reload or a crash, sent before anything new. @param {Command[]} commands */
   adopt(commands) {
     const known = new Set(this.commands.map((each) => each.key));
+    for (const each of commands) delete each.at; // of another page's clock
     this.commands.unshift(...commands.filter((each) => !known.has(each.key)));
     this.save();
     this.options.onChange(this.trouble);
     void this.run();
+  }
+
+  /** Takes a change back that has not been sent; false if it may have been. @param {Command} command */
+  withdraw(command) {
+    const at = this.commands.indexOf(command);
+    if (at < 1) return false;
+    this.drop(command);
+    this.after(this.trouble, this.why);
+    return true;
+  }
+
+  /** Sends a refused change once more, before all others. @param {Command} command */
+  again(command) {
+    this.commands.unshift(command);
+    this.save();
   }
 
   /** Tries again at once, if it was waiting. */
@@ -115,29 +132,44 @@ export class Outbox {
       try {
         const answer = await this.options.send(command);
         failures = 0;
-        this.drop(command);
-        if (command.kind === "create") this.resolve(command.object, answer.id);
-        this.after("");
-        this.options.onAnswer(command, answer);
+        this.tell(() => {
+          this.drop(command);
+          if (command.kind === "create") this.resolve(command.object, answer.id);
+          this.after("");
+          this.options.onAnswer(command, answer);
+        });
       } catch (error) {
         if (error instanceof Unreachable || error instanceof Denied) {
           // One failure may be a hiccup; the first wait is short and silent.
           failures++;
-          delete command.at; // how long the server was away is not the click's time
+          for (const each of this.commands) delete each.at; // how long the server was away is not a click's time
           if (error instanceof NotStored) this.after("storage", error.message);
           else if (error instanceof Denied) this.after("denied");
           else if (failures > 1) this.after("offline");
           await this.pause(WAITS_MS[Math.min(failures, WAITS_MS.length) - 1]);
           continue;
         }
-        this.drop(command);
-        if (command.kind === "create") this.commands = this.commands.filter((each) => each.object !== command.object);
-        this.after("");
-        this.options.onRefused(command, error);
+        this.tell(() => {
+          this.drop(command);
+          if (command.kind === "create") {
+            this.commands = this.commands.filter((each) => each.object !== command.object);
+          }
+          this.after("");
+          this.options.onRefused(command, error);
+        });
       }
     }
     this.running = false;
     for (const done of this.waiting.splice(0)) done();
+  }
+
+  /** @param {() => void} listeners */
+  tell(listeners) {
+    try {
+      listeners();
+    } catch (error) {
+      this.options.onFault(error);
+    }
   }
 
   /** @param {Command} command */
@@ -148,7 +180,11 @@ export class Outbox {
 
   /** Changes to an object made here now go to the server's name for it. @param {string} local @param {string} id */
   resolve(local, id) {
-    for (const each of this.commands) if (each.object === local) each.object = id;
+    for (const each of this.commands) {
+      if (each.object === local) each.object = id;
+      const { keep } = each.body; // a stroke's, see edits.js
+      if (Array.isArray(keep)) each.body.keep = keep.map((name) => (name === local ? id : name));
+    }
   }
 
   /** @param {Trouble} trouble @param {string} [why] */
@@ -166,7 +202,7 @@ export class Outbox {
       else storage.removeItem(name);
     } catch {
       // The browser's storage is full or switched off: the changes live in this tab only.
-      if (this.trouble) this.trouble = "full";
+      if (this.trouble === "offline") this.trouble = "full";
     }
   }
 
@@ -188,7 +224,8 @@ export function readStored(text) {
   try {
     const list = JSON.parse(text ?? "[]");
     const usable = (/** @type {any} */ each) =>
-      each && typeof each.key === "string" && typeof each.path === "string" && typeof each.method === "string";
+      each?.body instanceof Object &&
+      ["key", "kind", "object", "path", "method"].every((name) => typeof each[name] === "string");
     return Array.isArray(list) ? list.filter(usable) : [];
   } catch {
     return [];

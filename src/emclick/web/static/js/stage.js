@@ -15,6 +15,7 @@ import {
   drawOutline,
   drawPolygon,
   drawPreview,
+  scaleOf,
   useImage,
   useScreen,
 } from "./overlay.js";
@@ -321,8 +322,8 @@ export class Stage {
     const shape = this.shapes.of(object);
     const colour = this.colour(object);
     if (this.live.stroke) {
-      drawBrushed(context, shape, this.live.stroke, colour, this.view, settings);
-      if (!shape.ragged) drawOutline(context, pathAt(shape, this.view.zoom), colour, this.view, 1);
+      drawBrushed(context, shape, this.live.stroke, colour, settings);
+      if (!shape.ragged) drawOutline(context, pathAt(shape, scaleOf(context)), colour, this.view, 1);
     } else if (tool === "polygon" && this.live.polygon) {
       drawPolygon(context, this.live.polygon.rings, colour, this.view, settings);
     } else drawMask(context, shape, colour, this.view, settings, true);

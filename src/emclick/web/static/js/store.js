@@ -199,7 +199,8 @@ export function filterImages(images, filter, search) {
   const wanted = search.trim().toLocaleLowerCase();
   return images.filter(
     (each) =>
-      (filter === "all" || each.status === filter) && (!wanted || each.name.toLocaleLowerCase().includes(wanted)),
+      (filter === "all" || (each.status === filter && !each.problem)) &&
+      (!wanted || each.name.toLocaleLowerCase().includes(wanted)),
   );
 }
 

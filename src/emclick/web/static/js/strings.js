@@ -7,6 +7,7 @@ export const S = Object.freeze({
   title: (/** @type {string} */ project, /** @type {string} */ image) =>
     image ? `${image} · ${project} · emclick` : `${project} · emclick`,
   product: "emclick",
+  skip: "To the picture",
 
   // Top bar
   showImages: "Images",
@@ -17,6 +18,7 @@ export const S = Object.freeze({
   folderProgress: (/** @type {number} */ done, /** @type {number} */ of) => `${done} of ${of} done`,
   markDone: "Mark as done",
   isDone: "Done",
+  markDoneShort: "Done",
   markDoneTip: "Mark this image as done",
   reopenTip: "This image is done. Press to work on it again.",
   zoomIn: "Zoom in",
@@ -54,12 +56,15 @@ export const S = Object.freeze({
   filter: Object.freeze({ all: "All", todo: "To do", work: "In work", done: "Done" }),
   statusOf: Object.freeze({ todo: "to do", work: "in work", done: "done" }),
   objectCount: (/** @type {number} */ n) => (n ? count(n, "object") : "no objects"),
+  inFolder: (/** @type {number} */ n, /** @type {string} */ folder) => (n ? `${n} · ${folder}` : folder),
   size: (/** @type {number} */ w, /** @type {number} */ h) => `${w} × ${h}`,
-  unusable: "cannot be read",
+  unusable: "unreadable",
   noImages: "This folder has no images that emclick can read.",
   noMatch: "No image fits the filter.",
   nextUnfinished: "Next unfinished",
   allDone: "Every image is done.",
+  othersDone: "All other images are done or cannot be read.",
+  noneListed: "No image of this list is left: change the filter or the search.",
   lastImage: "This is the last image of the list.",
   firstImage: "This is the first image of the list.",
 
@@ -86,10 +91,11 @@ export const S = Object.freeze({
   labelName: "Label name",
   labelColour: "Label colour",
   editLabels: "Edit labels",
-  doneEditing: "Done",
   removeLabel: (/** @type {string} */ name) => `Remove the label ${name}`,
-  noLabel: "No label",
   labelExists: (/** @type {string} */ name) => `There is a label ${name} already.`,
+  labelRemoved: (/** @type {string} */ name, /** @type {number} */ n) =>
+    `Label ${name} removed. ${count(n, "object")} of this image ${n === 1 ? "keeps" : "keep"} the name. ` +
+    "Enter in the field for labels adds it again.",
   labelsHint: "Labels name what you cut out. Keys 1 to 9 pick one.",
 
   // Objects
@@ -104,16 +110,12 @@ export const S = Object.freeze({
   deleteObject: "Delete",
   colour: "Colour",
   clicks: (/** @type {number} */ n) => count(n, "click"),
-  finished: "finished",
   inWork: "in work",
-  newObject: "New object",
 
   // This object
   thisObject: "This object",
-  label: "Label",
   threshold: "Threshold",
   thresholdTip: "Lower takes more in, higher leaves more out",
-  clean: "Clean up",
   largest: "Largest part",
   largestTip: "Keep the largest part only",
   fillHoles: "Fill holes",
@@ -122,7 +124,8 @@ export const S = Object.freeze({
   minAreaApply: "Drop",
   avoid: "Keep out of neighbours",
   avoidTip: "Take away what other objects cover, finished or locked",
-  avoidAlways: "Finish clear of neighbours",
+  avoidAlways: "Cut off overlaps when finishing",
+  avoidAlwaysTip: "When an object is finished, take away what other objects cover, finished or locked",
 
   // View
   view: "View",
@@ -140,8 +143,18 @@ export const S = Object.freeze({
   importTip: "Add objects from a file of this format",
   lossy: "a little may be lost",
   exact: "exact",
-  imported: (/** @type {number} */ n, /** @type {number} */ skipped) =>
-    `${count(n, "object")} imported.` + (skipped ? ` ${count(skipped, "entry", "entries")} skipped.` : ""),
+  lossyTip: Object.freeze(
+    /** @type {Record<string, string>} */ ({
+      voc: "Where objects overlap, the upper one keeps the pixels. Colours and what is done are not in the file.",
+      "voc-davis": "Where objects overlap, the upper one keeps the pixels. Labels and colours are not in the file.",
+      yolo: "Outlines only: pixels at the edges may change. Colours and what is done are not in the file.",
+    }),
+  ),
+  exactTip: "Read again, every mask is the same, pixel for pixel",
+  imported: (/** @type {number} */ n, /** @type {number} */ skipped, there = 0) =>
+    `${count(n, "object")} imported.` +
+    (there ? ` ${there} ${there === 1 ? "was" : "were"} there already.` : "") +
+    (skipped ? ` ${count(skipped, "entry", "entries")} skipped.` : ""),
   exporting: "Preparing the export",
   formatName: Object.freeze(
     /** @type {Record<string, string>} */ ({
@@ -162,6 +175,7 @@ export const S = Object.freeze({
   stage: "Picture. Press K for a keyboard crosshair.",
   hintStart: "Click on an object. Right-click, or Shift and click, on what is too much.",
   hintObject: "Click to correct. Click on a point to remove it. Space finishes.",
+  hintSwapped: "Buttons are swapped: click on what is too much, right-click on the object.",
   hintStartTouch: "Tap on an object. The button with ± switches to leaving out what is too much.",
   hintObjectTouch: "Tap to correct, or on a point to remove it. The tick finishes the object.",
   hintBatch: "Release Ctrl to send the clicks together. Esc drops them.",
@@ -191,6 +205,12 @@ export const S = Object.freeze({
   nothingToRedo: "Nothing to redo on this image.",
   imageOpened: (/** @type {string} */ name) => `${name} opened`,
   firstMustInclude: "The first click must be on the object: left button.",
+  firstMustIncludeSwapped: "The first click must be on the object: right button, as buttons are swapped.",
+  cleanedAway: "Nothing is left of the mask. Undo brings it back.",
+  nothingToClean: "Nothing to take away or to fill.",
+  objectDiscardedUndo: "Object discarded. Undo brings it back.",
+  undoWaits: "Undo waits for the server.",
+  redoWaits: "Redo waits for the server.",
   objectGone: "The object is not there any more.",
   stale: "This object was changed in another window. Its newest state is shown; your last change was not applied.",
   refused: (/** @type {string} */ why) => why || "The server did not accept the change.",
@@ -211,6 +231,9 @@ export const S = Object.freeze({
   shortcuts: "Shortcuts",
   shortcutsEdit: "Press a shortcut to change it, then the new keys. Esc leaves it as it is.",
   pressKeys: "press keys",
+  noKeys: "none",
+  keyTaken: (/** @type {string} */ key, /** @type {string} */ owner) => `${key} was the key of “${owner}”.`,
+  keyFixed: (/** @type {string} */ key) => `${key} moves between the controls and cannot be a shortcut.`,
   resetKeys: "Back to the defaults",
   mouse: "Mouse, pen and touch",
   groups: Object.freeze(

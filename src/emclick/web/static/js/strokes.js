@@ -2,9 +2,9 @@
 
 import { context2d } from "./dom.js";
 import { stampSegment } from "./brush.js";
-import { paintStroke } from "./edits.js";
+import { paintStrokes } from "./edits.js";
 import { visibleBox } from "./geometry.js";
-import { createObject } from "./objects.js";
+import { createObject, patchObject } from "./objects.js";
 import { area, decodeCounts } from "./rle.js";
 import { colourOf, protectedObjects } from "./store.js";
 import { S } from "./strings.js";
@@ -21,7 +21,11 @@ import { MASK_PATH } from "./turn.js";
 export function beginStroke(app, point, value) {
   const { image, loading, settings, project } = app.state;
   const object = app.active;
-  if (!image || loading || (!object && !value)) return null;
+  if (!image || loading) return null;
+  if (!object && !value) {
+    app.toast(S.noObject, "info");
+    return null;
+  }
   if (object?.locked) {
     app.toast(S.lockedObject, "error");
     return null;
@@ -98,16 +102,17 @@ export function endStroke(app, running) {
   const { image, objects } = app.state;
   if (!image) return;
   const { radius, value } = running;
-  const stroke = { points: running.points.flatMap(({ x, y }) => [short(x), short(y)]), radius, value };
   const id = app.named.get(running.object) ?? running.object;
+  const keep = protectedObjects(objects, id).map((each) => each.id);
+  const stroke = { points: running.points.flatMap(({ x, y }) => [short(x), short(y)]), radius, value, keep };
   const object = objects.get(id);
   if (object) {
-    const rle = paintStroke(object.rle, stroke, protectedObjects(objects, id));
-    show(app, object, rle);
+    show(app, object, paintStrokes(object.rle, [stroke], objects));
     app.change("stroke", id, "PUT", "", stroke);
+    if (!object.visible) patchObject(app, id, { visible: true });
   } else if (!id) {
     const empty = { size: /** @type {[number, number]} */ ([image.height, image.width]), counts: "" };
-    const rle = paintStroke(empty, stroke, protectedObjects(objects, ""));
+    const rle = paintStrokes(empty, [stroke], objects);
     if (area(decodeCounts(rle.counts))) createObject(app, { rle });
   }
 }

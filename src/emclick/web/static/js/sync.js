@@ -44,7 +44,8 @@ export function connectQueue(app) {
     let now;
     if (trouble === "denied" || trouble === "storage") now = trouble;
     else if (trouble) now = "offline";
-    else if (commands.length) now = isAway(before) ? before : late ? "saving" : before;
+    else if (commands.length && !app.reachable) now = before;
+    else if (commands.length) now = late || isAway(before) ? "saving" : before;
     else if (before === "saving" || before === "saved") now = "saved";
     else now = app.reachable ? "saved" : before;
     const first = commands[0];
@@ -63,17 +64,38 @@ export function connectQueue(app) {
  * @param {Storage} storage
  * @param {string} prefix
  */
-export function adoptStored(app, storage, prefix) {
+export async function adoptStored(app, storage, prefix) {
   /** @type {import("./types.js").Command[]} */
   const left = [];
   for (const name of Object.keys(storage)) {
-    if (!name.startsWith(prefix)) continue;
+    if (!name.startsWith(prefix) || name === app.outbox.options.name || (await isHeld(name))) continue;
     left.push(...readStored(storage.getItem(name)));
     storage.removeItem(name);
   }
   if (!left.length) return;
   app.toast(S.resent(left.length), "info");
   app.outbox.adopt(left);
+}
+
+/** Whether another window is open that has these changes. Browsers tell on pages from this machine or by https; else
+ * they count as left. @param {string} name */
+const isHeld = (name) =>
+  navigator.locks?.request(name, { ifAvailable: true }, (lock) => Promise.resolve(!lock)) ?? false;
+
+/** Names this window's storage for the project, and holds the name as long as the window is open.
+ * @param {App} app @param {string} name */
+export function holdOutbox(app, name) {
+  app.outbox.options.name = name;
+  void navigator.locks?.request(name, () => new Promise(() => undefined));
+}
+
+/** After a failure: whether it is still the same project that answers. @param {App} app */
+export function guardProject(app) {
+  app.beforeSending = async () => {
+    if (!app.outbox.trouble) return;
+    const project = await call("GET", "api/project");
+    if (project.id !== app.state.project?.id) throw new Denied("another project");
+  };
 }
 
 /** Follows the server's changes for as long as the page is open. @param {App} app */
@@ -140,6 +162,7 @@ async function takeNews(app, news) {
   const image = app.state.image?.id;
   const others = news.images.filter((each) => each !== image);
   if (!news.images.length && !news.objects.length) await refreshLabels(app);
+  for (const id of others) if (id === app.state.loading) app.overtaken.add(id);
   if (others.length) void refreshList(app);
   // All changes are numbered by one counter: what was seen with that number or a later one is no news.
   const mine = news.objects.filter((id) => app.state.objects.has(id));

@@ -4,8 +4,7 @@
  */
 
 import { Refused, call } from "./api.js";
-import { paintStroke } from "./edits.js";
-import { protectedObjects } from "./store.js";
+import { paintStrokes } from "./edits.js";
 import { S } from "./strings.js";
 
 /**
@@ -25,22 +24,27 @@ export async function onTurn(app, command) {
   if (command.kind === "stroke") {
     if (!object) throw new Refused(404, "not_found", S.objectGone, null);
     // Painted again each time it is sent: the key keeps it from being made twice.
-    const rle = paintStroke(
-      object.base ?? object.rle,
-      /** @type {any} */ (command.body),
-      protectedObjects(objects, object.id),
-    );
+    const rle = paintStrokes(object.base ?? object.rle, [/** @type {any} */ (command.body)], objects);
     return { command: { ...command, path: MASK_PATH, body: { rle, kind: "brush" } }, seq: object.seq };
   }
-  const request = command.kind === "remove" ? removal(command, object) : step(command, object, image);
+  const request =
+    command.kind === "remove" ? removal(command, object) : step(command, object ?? goneOnWith(app, command), image);
   if (!request) {
     if (command.kind !== "remove") app.toast(command.kind === "undo" ? S.nothingToUndo : S.nothingToRedo, "info");
     return null;
   }
-  // Sent again, it is to be the same request, even by the next page.
-  Object.assign(command, request);
+  // Sent again, it is to be the same request, even by the next page, of the state that it was made for.
+  Object.assign(command, request, { seq: request.object === "" ? undefined : (request.seq ?? object?.seq) });
   app.outbox.save();
-  return { command, seq: app.seqOf(command) };
+  return { command, seq: command.seq };
+}
+
+/** For a step back when nothing was being worked on: the object that an earlier step has brought back since.
+ * @param {App} app @param {Command} command */
+function goneOnWith(app, command) {
+  const { active } = app;
+  const own = !command.object && active?.image === command.image && !active.id.startsWith("local:");
+  return own && app.outbox.of(active.id).every(({ kind }) => kind === "undo" || kind === "redo") ? active : undefined;
 }
 
 /** The image and its objects after all changes so far, whichever image is open.
@@ -69,7 +73,7 @@ export const clickNumber = (clicks, click) =>
  * @param {Command} command @param {Obj | undefined} object @param {History} image @returns {Partial<Command> | null} */
 function step({ kind, image: id }, object, image) {
   const can = kind === "undo" ? "can_undo" : "can_redo";
-  if (object?.[can]) return { path: `api/objects/{object}/${kind}` };
+  if (object?.[can]) return { object: object.id, seq: object.seq, path: `api/objects/{object}/${kind}` };
   if (!image[can]) return null;
   const whole = /** @type {"image-undo" | "image-redo"} */ (`image-${kind}`);
   return { kind: whole, object: "", path: `api/images/${encodeURIComponent(id)}/${kind}` };

@@ -57,6 +57,7 @@
  * @property {{name: string, lossy: boolean}[]} formats
  * @property {string} version
  * @property {number} seq of the last change
+ * @property {string} id of the project's file, whatever it is called and wherever it is served
  *
  * @typedef {"create" | "click" | "batch" | "remove" | "undo" | "redo" | "reset" | "mask" | "stroke" | "clean" | "patch"
  *   | "delete" | "image-undo" | "image-redo" | "image-patch" | "labels" | "masks" | "import"} CommandKind
@@ -69,6 +70,8 @@
  * @property {string} method
  * @property {string} path with {object} where the object's id belongs; "" until its turn comes, see turn.js
  * @property {Record<string, unknown>} body
+ * @property {number} [seq] of the object that it was made for, where its turn has decided that
+ * @property {boolean} [again] refused once, as made for an older state, and made anew
  * @property {string} [file] the storage entry with the file that is the request's body, as a data URL
  * @property {number} [at] performance.now() of the pointer press, for the click-to-painted figure
  *

@@ -41,15 +41,15 @@ function slider({ label, min, max, step, testid, text, input, title }) {
   return { row: h("div", { class: "slider-row" }, h("span", {}, label), range, value), range, set };
 }
 
-/** @param {App} app @param {string} label @param {keyof Settings} name @param {string} testid */
-function check(app, label, name, testid) {
+/** @param {App} app @param {string} label @param {keyof Settings} name @param {string} testid @param {string} [title] */
+function check(app, label, name, testid, title) {
   const box = h("input", {
     type: "checkbox",
     "data-testid": testid,
     onchange: () => app.store.setSettings({ [name]: box.checked }),
   });
   app.store.on(["settings"], ({ settings }) => (box.checked = Boolean(settings[name])));
-  return h("label", { class: "check" }, box, h("span", {}, label));
+  return h("label", { class: "check", title }, box, h("span", {}, label));
 }
 
 /** @param {App} app @param {HTMLElement} root */
@@ -81,8 +81,15 @@ export function makeDetails(app, root) {
     max: "1000000",
     "aria-label": S.minArea,
     "data-testid": "min-area",
-    onchange: () => app.store.setSettings({ minArea: Math.max(1, Math.round(Number(area.value) || 1)) }),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Enter" || !app.active || app.active.locked) return;
+      event.preventDefault();
+      takeArea();
+      clean(app, "min_area");
+    },
+    onchange: () => takeArea(),
   });
+  const takeArea = () => app.store.setSettings({ minArea: Math.max(1, Math.round(Number(area.value) || 1)) });
   const object = h(
     "details",
     { class: "section", open: true, "data-testid": "details" },
@@ -103,6 +110,7 @@ export function makeDetails(app, root) {
       h("span", { class: "quiet" }, "px"),
       press(S.minAreaApply, S.minArea, "min_area"),
     ),
+    h("div", { class: "checks" }, check(app, S.avoidAlways, "avoid", "avoid", S.avoidAlwaysTip)),
   );
   let wasUsable = true;
   app.store.on(["objects", "active", "settings"], (state) => {
@@ -111,7 +119,7 @@ export function makeDetails(app, root) {
     const usable = Boolean(active && !active.locked);
     if (usable !== wasUsable) {
       wasUsable = usable;
-      for (const each of object.querySelectorAll("input, button")) {
+      for (const each of object.querySelectorAll("input:not([type=checkbox]), button")) {
         /** @type {HTMLButtonElement} */ (each).disabled = !usable;
       }
       attribute(object, "data-off", !usable);
@@ -121,7 +129,7 @@ export function makeDetails(app, root) {
   root.append(object, viewSection(app));
 }
 
-const LOOK = /** @type {const} */ (["opacity", "brightness", "contrast"]);
+const LOOK = /** @type {const} */ (["opacity", "brightness", "contrast", "outline"]);
 
 /** @param {App} app */
 function viewSection(app) {
@@ -184,7 +192,6 @@ function viewSection(app) {
       { class: "checks" },
       check(app, S.outline, "outline", "outline"),
       check(app, S.preview, "preview", "preview"),
-      check(app, S.avoidAlways, "avoid", "avoid"),
     ),
   );
   return h("div", { class: "with-reset" }, section, reset);

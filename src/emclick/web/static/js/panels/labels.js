@@ -1,8 +1,9 @@
 /** Labels: pick one, add, rename, recolour, remove. */
 
 import { attribute, h } from "../dom.js";
+import { freshColour } from "../labels.js";
 import { editLabels, pickLabel } from "../objects.js";
-import { PALETTE } from "../store.js";
+import { PALETTE, colourOf } from "../store.js";
 import { S } from "../strings.js";
 import { iconButton } from "./button.js";
 
@@ -11,9 +12,13 @@ import { iconButton } from "./button.js";
  * @typedef {import("../types.js").Label} Label
  */
 
+const STRONG = PALETTE.slice(0, -1); // on its brown a mask is not seen
+
 /** @param {App} app @param {HTMLElement} root */
 export function makeLabels(app, root) {
   let editing = false;
+  /** @type {Map<string, string>} name -> colour of labels removed here: added again, they look as before */
+  const removed = new Map();
   const edit = iconButton({
     icon: "edit",
     label: S.editLabels,
@@ -40,13 +45,23 @@ export function makeLabels(app, root) {
       class: "add-row",
       onsubmit: (/** @type {Event} */ event) => {
         event.preventDefault();
-        if (addLabel(app, name.value.trim())) name.value = "";
+        const text = name.value.trim();
+        if (addLabel(app, text, removed.get(text))) name.value = "";
       },
     },
     name,
     add,
   );
   root.append(h("div", { class: "heading" }, h("h2", {}, S.labels), edit), list, hint, form);
+
+  const remove = (/** @type {Label} */ label) => {
+    const kept = [...app.state.objects.values()].filter((each) => each.label === label.name).length;
+    removed.set(label.name, label.color);
+    editLabels(app, { op: "remove", id: label.id, name: label.name });
+    if (!kept) return;
+    name.value ||= label.name;
+    app.toast(S.labelRemoved(label.name, kept), "info");
+  };
 
   let shown = "";
   const draw = () => {
@@ -60,7 +75,9 @@ export function makeLabels(app, root) {
     edit.hidden = !labels.length;
     hint.hidden = labels.length > 0;
     list.replaceChildren(
-      ...labels.map((label, i) => (editing ? editRow(app, label) : pickRow(app, label, i, current))),
+      ...labels.map((label, i) =>
+        editing ? editRow(app, label, () => remove(label)) : pickRow(app, label, i, current),
+      ),
     );
   };
   app.store.on(["project", "settings", "active", "objects"], draw);
@@ -87,8 +104,8 @@ function pickRow(app, label, i, current) {
   );
 }
 
-/** @param {App} app @param {Label} label */
-function editRow(app, label) {
+/** @param {App} app @param {Label} label @param {() => void} remove */
+function editRow(app, label, remove) {
   const change = (/** @type {{name?: string, color?: string}} */ part) =>
     editLabels(app, { op: "change", id: label.id, name: label.name, part });
   return h(
@@ -118,28 +135,22 @@ function editRow(app, label) {
         else input.value = label.name;
       },
     }),
-    iconButton({
-      icon: "trash",
-      label: S.removeLabel(label.name),
-      class: "ghost",
-      press: () => editLabels(app, { op: "remove", id: label.id, name: label.name }),
-    }),
+    iconButton({ icon: "trash", label: S.removeLabel(label.name), class: "ghost", press: remove }),
   );
 }
 
-/** @param {App} app @param {string} name @returns {boolean} whether it is there now */
-function addLabel(app, name) {
+/** @param {App} app @param {string} name @param {string} [color] @returns {boolean} whether it is there now */
+function addLabel(app, name, color) {
   const labels = app.state.project?.labels ?? [];
   if (!name) return false;
   if (labels.some((each) => each.name === name)) {
     app.toast(S.labelExists(name), "info");
     return false;
   }
-  // From the end: objects without a label take their colours from the beginning.
-  const colours = [...PALETTE].reverse();
-  const color =
-    colours.find((each) => !labels.some((label) => label.color === each)) ?? colours[labels.length % colours.length];
-  editLabels(app, { op: "add", name, color });
+  // The object being worked on gets the label: what it looks like now is free.
+  const others = [...app.state.objects.values()].filter((each) => each.id !== app.state.active);
+  const used = [...labels.map((each) => each.color), ...others.map((each) => colourOf(each, labels))];
+  editLabels(app, { op: "add", name, color: color ?? freshColour(STRONG, used) });
   pickLabel(app, name);
   return true;
 }

@@ -39,6 +39,11 @@ export function exportMenu(app) {
       app.stage.root.focus({ preventScroll: true });
     }
   });
+  const anchor = h("div", { class: "menu-anchor" }, button, list);
+  anchor.addEventListener("keydown", (event) => {
+    if (!list.matches(":popover-open") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (moveInMenu(list, event.key)) event.preventDefault();
+  });
   app.store.on(["project"], ({ project }) => {
     /** @param {string} name @param {string} format @param {boolean} lossy @param {string} options */
     const download = (name, format, lossy, options) =>
@@ -47,6 +52,7 @@ export function exportMenu(app) {
         {
           type: "button",
           class: "menu-item",
+          title: lossy ? (S.lossyTip[name] ?? S.lossy) : S.exactTip,
           "data-testid": `export-${name}`,
           onclick: () => {
             list.hidePopover();
@@ -83,5 +89,19 @@ export function exportMenu(app) {
     ]);
     list.replaceChildren(h("p", { class: "menu-title" }, S.exportAs), ...rows);
   });
-  return h("div", { class: "menu-anchor" }, button, list);
+  return anchor;
+}
+
+/** Moves the focus from row to row, and round at the ends. @param {HTMLElement} list @param {string} key
+ * @returns {boolean} whether the key is one of the menu's */
+function moveInMenu(list, key) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const items = list.querySelectorAll(".menu-item");
+  const row = document.activeElement?.closest(".menu-row");
+  const at = [...items].findIndex((each) => each.parentElement === row);
+  const last = items.length - 1;
+  const to = { ArrowDown: at < last ? at + 1 : 0, ArrowUp: at > 0 ? at - 1 : last, Home: 0, End: last }[key];
+  if (to === undefined) return false;
+  items[to]?.focus();
+  return true;
 }

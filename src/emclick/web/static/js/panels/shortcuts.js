@@ -1,7 +1,7 @@
 /** The shortcut sheet; every shortcut can be changed on it. */
 
-import { h } from "../dom.js";
-import { assign, bindings, changes, comboOf, keycaps } from "../keys.js";
+import { h, setText } from "../dom.js";
+import { assign, bindings, changes, comboOf, isAssignable, keycaps, ownerOf } from "../keys.js";
 import { S } from "../strings.js";
 import { iconButton } from "./button.js";
 
@@ -12,16 +12,23 @@ const isMac = () => /Mac|iPhone|iPad/.test(navigator.userAgent);
 /** @param {string} command */
 const nameOf = (command) => S.command[command] ?? S.labelCommand(command.replace("label", ""));
 
+/** @param {string} combo */
+const shown = (combo) => keycaps(combo, isMac()).join(" ");
+
 /** @param {App} app */
 export function makeShortcuts(app) {
   const body = h("div", { class: "sheet" });
+  const said = h("p", { class: "sheet-note", role: "status", "data-testid": "shortcuts-note" });
   const reset = h(
     "button",
     {
       type: "button",
       class: "button small",
       "data-testid": "reset-keys",
-      onclick: () => app.store.setSettings({ keys: {} }),
+      onclick: () => {
+        setText(said, "");
+        app.store.setSettings({ keys: {} });
+      },
     },
     S.resetKeys,
   );
@@ -36,6 +43,7 @@ export function makeShortcuts(app) {
       reset,
       iconButton({ icon: "cross", label: S.close, class: "ghost close", press: () => dialog.close() }),
     ),
+    said,
     body,
   );
   let waiting = "";
@@ -45,6 +53,7 @@ export function makeShortcuts(app) {
   });
   dialog.addEventListener("close", () => {
     waiting = "";
+    setText(said, "");
     app.stage.root.focus({ preventScroll: true });
   });
   dialog.addEventListener("keydown", (event) => {
@@ -55,13 +64,23 @@ export function makeShortcuts(app) {
     }
     const combo = comboOf(event);
     if (!combo) return;
-    event.preventDefault();
-    if (combo !== "Escape") {
-      app.store.setSettings({ keys: changes(assign(bindings(app.state.settings.keys), waiting, combo)) });
+    setText(said, "");
+    if (!isAssignable(combo)) setText(said, S.keyFixed(shown(combo)));
+    else {
+      event.preventDefault();
+      if (combo !== "Escape") give(waiting, combo);
     }
     waiting = "";
     draw();
   });
+
+  /** @param {string} command @param {string} combo */
+  const give = (command, combo) => {
+    const bound = bindings(app.state.settings.keys);
+    const owner = ownerOf(bound, command, combo);
+    if (owner) setText(said, S.keyTaken(shown(combo), nameOf(owner)));
+    app.store.setSettings({ keys: changes(assign(bound, command, combo)) });
+  };
 
   const row = (/** @type {string} */ command, /** @type {string[]} */ combos) => {
     const caps = combos.map((combo) =>
@@ -73,19 +92,20 @@ export function makeShortcuts(app) {
         type: "button",
         class: "keys",
         "data-testid": `key-${command}`,
-        "aria-label": `${nameOf(command)}: ${combos.join(", ")}`,
+        "aria-label": `${nameOf(command)}: ${combos.join(", ") || S.noKeys}`,
         onclick: () => {
+          setText(said, "");
           waiting = waiting === command ? "" : command;
           draw();
-          /** @type {HTMLElement | null} */ (dialog.querySelector(`[data-testid="key-${command}"]`))?.focus();
         },
       },
-      ...(waiting === command ? [h("em", {}, S.pressKeys)] : caps),
+      ...(waiting === command ? [h("em", {}, S.pressKeys)] : caps.length ? caps : [h("i", {}, S.noKeys)]),
     );
     return h("div", { class: "sheet-row" }, h("span", {}, nameOf(command)), button);
   };
   const draw = () => {
     if (!dialog.open) return;
+    const held = body.contains(document.activeElement) ? document.activeElement?.getAttribute("data-testid") : "";
     const bound = bindings(app.state.settings.keys);
     body.replaceChildren(
       ...S.groups.map(([title, commands]) =>
@@ -100,6 +120,7 @@ export function makeShortcuts(app) {
         ),
       ),
     );
+    if (held) /** @type {HTMLElement | null} */ (body.querySelector(`[data-testid="${held}"]`))?.focus();
   };
   app.store.on(["settings"], draw);
   app.openHelp = () => {

@@ -25,7 +25,7 @@ function hint(state) {
   if (state.crosshair) return S.hintCrosshair;
   const active = state.objects.get(state.active);
   const hints = {
-    click: CLICK_HINTS[Number(coarse.matches)][Number(Boolean(active))],
+    click: state.swapped ? S.hintSwapped : CLICK_HINTS[Number(coarse.matches)][Number(Boolean(active))],
     brush: S.hintBrush,
     erase: S.hintErase,
     polygon: active ? S.hintPolygon : S.hintPolygonEmpty,
@@ -55,9 +55,14 @@ export function makeStatus(app, root) {
   });
 }
 
+const MOST = 3;
+
 /** Short messages; the newest replaces one that says the same. @param {App} app @param {HTMLElement} root */
 export function makeToasts(app, root) {
   attribute(root, "data-testid", "toasts");
+  app.clearToasts = () => {
+    root.replaceChildren();
+  };
   app.toast = (text, kind) => {
     for (const each of [...root.children]) if (each.getAttribute("data-text") === text) each.remove();
     const close = h("button", {
@@ -74,7 +79,7 @@ export function makeToasts(app, root) {
       close,
     );
     root.append(toast);
-    while (root.children.length > 3) root.firstElementChild?.remove();
+    while (root.children.length > MOST) root.firstElementChild?.remove();
     setTimeout(() => toast.remove(), SHOWN_MS[kind]);
   };
 }

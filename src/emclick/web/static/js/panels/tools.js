@@ -82,7 +82,7 @@ export function makeTools(app, root) {
     const active = state.objects.get(state.active);
     const [undo, redo, finish, cancel, load] = actions;
     undo.disabled = !(state.batch.length || active?.can_undo || state.waiting || state.image?.can_undo);
-    redo.disabled = !(active?.can_redo || state.image?.can_redo);
+    redo.disabled = !(active?.can_redo || state.waiting || state.image?.can_redo);
     finish.disabled = cancel.disabled = !active && !state.batch.length;
     load.disabled = !state.image;
   });

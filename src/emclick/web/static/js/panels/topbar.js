@@ -1,18 +1,17 @@
 /** Top bar: the folder and its progress, the open image, whether all is saved, zoom, export, help, theme. */
 
 import { COMMANDS } from "../commands.js";
-import { attribute, h, setText } from "../dom.js";
+import { attribute, byId, h, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { listed, toggleDone } from "../images.js";
 import { bindings } from "../keys.js";
 import { countStatus, isAway } from "../store.js";
+import { nextTheme } from "../theme.js";
 import { S } from "../strings.js";
 import { iconButton, withShortcut } from "./button.js";
 import { exportMenu } from "./menu.js";
 
 /** @typedef {import("../app.js").App} App */
-
-const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
 
 /** @param {App} app @param {HTMLElement} root */
 export function makeTopbar(app, root) {
@@ -38,12 +37,15 @@ export function makeTopbar(app, root) {
   const done = iconButton({
     icon: "check",
     label: S.markDoneTip,
-    text: S.markDone,
+    text: S.markDoneShort,
     press: () => toggleDone(app),
     testid: "done",
     class: "toggle",
   });
-  const doneText = /** @type {HTMLElement} */ (done.querySelector("span"));
+  const doneShort = /** @type {HTMLElement} */ (done.querySelector("span")); // where there is no room for the other
+  const doneText = h("span", { class: "long" });
+  doneShort.className = "short";
+  done.append(doneText);
   const mark = h("span", { class: "mark", "data-testid": "saved" });
   const markText = h("span");
   mark.append(icon("check"), markText);
@@ -62,9 +64,17 @@ export function makeTopbar(app, root) {
     label: S.theme.auto,
     testid: "theme",
     press: () => {
-      const at = THEMES.indexOf(app.state.settings.theme);
-      app.store.setSettings({ theme: THEMES[(at + 1) % THEMES.length] });
+      const { matches: dark } = matchMedia("(prefers-color-scheme: dark)");
+      app.store.setSettings({ theme: nextTheme(app.state.settings.theme, dark) });
     },
+  });
+
+  const skip = byId("skip"); // before all that is in the way to the picture
+  setText(skip, S.skip);
+  skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the address says which image is open
+    app.stage.root.focus();
+    attribute(app.stage.root, "data-ring", true);
   });
 
   root.append(
