@@ -119,6 +119,7 @@ export async function exportFile(app, format, options = "") {
     link.href = URL.createObjectURL(await response.blob());
     link.download = named ? decodeURIComponent(named[1]) : `annotations-${format}`;
     link.click();
+    app.toast(S.exported(link.download), "info");
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   } catch (error) {
     tell(app, error);

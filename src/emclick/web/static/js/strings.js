@@ -156,6 +156,7 @@ export const S = Object.freeze({
     (there ? ` ${there} ${there === 1 ? "was" : "were"} there already.` : "") +
     (skipped ? ` ${count(skipped, "entry", "entries")} skipped.` : ""),
   exporting: "Preparing the export",
+  exported: (/** @type {string} */ file) => `${file} is among the downloads.`,
   formatName: Object.freeze(
     /** @type {Record<string, string>} */ ({
       coco: "COCO",

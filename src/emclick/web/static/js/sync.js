@@ -132,6 +132,7 @@ function reachable(app) {
   void app.outbox.settled().then(() => {
     if (!app.reachable) return; // gone again
     app.store.set({ connection: "saved" });
+    app.clearToasts(); // they were about its absence
     app.toast(S.back, "info");
   });
   void refreshImage(app);
