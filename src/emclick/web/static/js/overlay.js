@@ -184,7 +184,8 @@ export function drawClick(context, click, view, hovered) {
 }
 
 /** The brush's edge and its sign. The sign's casing goes round its ends too: two dark lines would be another sign.
- * @param {CanvasRenderingContext2D} context in screen coordinates @param {Point} at screen @param {number} radius CSS px @param {boolean} adds */
+ * @param {CanvasRenderingContext2D} context in screen coordinates @param {Point} at screen
+ * @param {number} radius CSS px @param {boolean} adds */
 export function drawBrushCursor(context, at, radius, adds) {
   const r = Math.max(radius, 2);
   for (const [colour, width, signWidth, arm] of /** @type {[string, number, number, number][]} */ ([
