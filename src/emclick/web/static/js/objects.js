@@ -151,10 +151,10 @@ export function cancel(app) {
   if (!active) return;
   // What was loaded from a file, or begun before a reload, is put down and not thrown away.
   if (active.finished || active.locked || !app.made.has(active.id)) select(app, "");
-  else if (isEmpty(app, active)) discard(app);
   else {
+    const empty = isEmpty(app, active);
     discard(app);
-    app.toast(S.objectDiscardedUndo, "info");
+    if (!empty) app.toast(S.objectDiscardedUndo, "info");
   }
 }
 

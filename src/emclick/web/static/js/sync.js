@@ -163,7 +163,7 @@ async function takeNews(app, news) {
   const image = app.state.image?.id;
   const others = news.images.filter((each) => each !== image);
   if (!news.images.length && !news.objects.length) await refreshLabels(app);
-  for (const id of others) if (id === app.state.loading) app.overtaken.add(id);
+  if (others.includes(app.state.loading)) app.overtaken.add(app.state.loading);
   if (others.length) void refreshList(app);
   // All changes are numbered by one counter: what was seen with that number or a later one is no news.
   const mine = news.objects.filter((id) => app.state.objects.has(id));
