@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emclick.errors import ImageReadError
+import emclick
+from emclick.errors import ImageReadError, MaskError
 from emclick.images import read_image
 from emclick.web.errors import ProjectError
 from emclick.web.library import find_images, natural_key, read_size
@@ -229,6 +230,20 @@ def test_masks_of_files(tmp_path: Path) -> None:
         read_masks(deep, (40, 57))
     with pytest.raises(ImageReadError):
         read_masks(b"no image", hw)
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_a_photograph_is_no_mask(kind: str) -> None:
+    pixels = read_image(Path(emclick.__file__).parent / "assets" / "cat.jpg")
+    photograph = cv2.imencode(kind, pixels[..., ::-1])[1].tobytes()
+    with pytest.raises(MaskError, match="looks like a photograph"):
+        read_masks(photograph, pixels.shape[:2])
+    # a mask with soft edges is one, and so is a cut-out, by what is transparent
+    soft = cv2.GaussianBlur((pixels[..., 1] > 128).astype(np.uint8) * 255, (0, 0), 2)
+    assert len(read_masks(cv2.imencode(kind, soft)[1].tobytes(), pixels.shape[:2])) == 1
+    if kind == ".png":
+        cut = np.dstack([pixels, np.where(pixels[..., 1] > 128, 255, 0).astype(np.uint8)])
+        assert len(read_masks(cv2.imencode(kind, cut)[1].tobytes(), pixels.shape[:2])) == 1
 
 
 @pytest.mark.timeout(1800)

@@ -120,7 +120,7 @@ def read_masks(data: bytes, image_hw: tuple[int, int]) -> list[Rle]:
     a palette that holds other numbers), else one of all that is not 0; none if it is all background.
 
     Raises:
-        MaskError: another size than the image, or more than `MAX_OBJECTS` values.
+        MaskError: another size than the image, more than `MAX_OBJECTS` values, or a photograph.
         ImageReadError: no image.
     """
     if _is_numbered(data):
@@ -140,7 +140,21 @@ def read_masks(data: bytes, image_hw: tuple[int, int]) -> list[Rle]:
                     )
                 return [Rle.encode(found.values == each) for each in values]
     mask = read_mask(io.BytesIO(data), image_hw)
+    if _is_photograph(data):
+        raise MaskError(
+            "the file looks like a photograph, not like a mask, which is black (0) where there is no object"
+        )
     return [Rle.encode(mask)] if mask.any() else []
+
+
+def _is_photograph(data: bytes) -> bool:
+    """Whether an image without transparency is half-tones for the most part, and of many shades."""
+    with Image.open(io.BytesIO(data)) as picture:
+        if "A" in picture.getbands():
+            return False
+    grey = read_image(io.BytesIO(data))[..., 1]
+    counts = np.bincount(grey.reshape(-1), minlength=256)
+    return bool(np.count_nonzero(counts) > 64 and counts[16:240].sum() > counts.sum() / 2)
 
 
 def _is_numbered(data: bytes) -> bool:

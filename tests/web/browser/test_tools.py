@@ -209,6 +209,48 @@ def test_corners_are_dragged_added_and_removed(desk: Desk) -> None:
     assert out[mask].all()
 
 
+def test_a_double_click_is_one_click_and_a_later_press_takes_it_away(desk: Desk) -> None:
+    desk.open(IMAGE)
+    desk.page.mouse.dblclick(*desk.at(80, 70))
+    desk.wait("state.waiting === 0 && state.objects[0]?.clicks.length === 1")
+    assert len(in_step(desk)["clicks"]) == 1
+    desk.page.wait_for_timeout(320)  # two clicks from now on
+    desk.press(80, 70)
+    desk.wait("state.waiting === 0 && !state.objects[0]?.clicks.length")
+    # elsewhere, or with the other button, the second press is meant
+    desk.press(80, 70)
+    desk.press(120, 90)
+    desk.press(120, 60, positive=False)
+    desk.wait("state.waiting === 0 && state.objects[0]?.clicks.length === 3")
+    assert [each["positive"] for each in in_step(desk)["clicks"]] == [True, True, False]
+
+
+def test_deleting_rows_from_the_keyboard_goes_on_with_the_next(desk: Desk) -> None:
+    desk.open(IMAGE)
+    for x in (60, 160, 260):
+        desk.click(x, 80)
+        desk.key("Space")
+        desk.wait("!state.object && state.waiting === 0")
+    ids = [each["id"] for each in desk.state()["objects"]]
+
+    def held() -> str | None:
+        return desk.page.evaluate(
+            "document.activeElement?.closest('[data-testid=object-row]')?.dataset.id ?? null"
+        )
+
+    desk.page.locator(f'[data-testid=object-row][data-id="{ids[1]}"] .bin').focus()
+    desk.key("Enter")
+    desk.wait("state.objects.length === 2 && state.waiting === 0")
+    assert held() == ids[2]
+    desk.key("Enter")
+    desk.wait("state.objects.length === 1 && state.waiting === 0")
+    assert held() == ids[0]  # the last of the list: the one before
+    desk.key("Enter")
+    desk.wait("!state.objects.length && state.waiting === 0")
+    assert held() is None
+    assert desk.page.evaluate("document.activeElement.dataset.testid") == "stage"
+
+
 def touch(session: Any, kind: str, *points: tuple[float, float]) -> None:
     places = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
     session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": places})

@@ -22,6 +22,8 @@ import { S } from "./strings.js";
 const POINT_REACH = Object.freeze({ mouse: 8, pen: 10, touch: 16 });
 const TAP_PX = 10;
 const STILL_PX = 2; // a hand that presses is not quite still
+const DOUBLE_MS = 300; // a second press so soon, at the same place, is half of a double click
+const DOUBLE_PX = 4;
 
 /** @param {App} app @param {() => boolean} spaceHeld @param {() => void} spaceUsed */
 export function connectPointer(app, spaceHeld, spaceUsed) {
@@ -33,6 +35,8 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
   /** @type {Gesture | null} */
   let gesture = null;
   let owner = -1; // the pointer whose gesture it is
+  /** @type {{at: number, place: Point, button: number} | null} */
+  let clicked = null; // the last click that was made
 
   const reach = (/** @type {PointerEvent} */ event) =>
     POINT_REACH[/** @type {keyof typeof POINT_REACH} */ (event.pointerType)] ?? POINT_REACH.mouse;
@@ -71,6 +75,10 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     const point = stage.imagePoint(event);
     const place = stage.stagePoint(event);
     const { image } = app.state;
+    if (clicked && clicked.button === event.button && event.timeStamp - clicked.at < DOUBLE_MS) {
+      if (Math.hypot(place.x - clicked.place.x, place.y - clicked.place.y) <= DOUBLE_PX) return;
+    }
+    clicked = null;
     const clicks = app.active?.clicks ?? [];
     const under = clickUnder(clicks, stage.view, place.x, place.y, reach(event));
     preview.left();
@@ -78,6 +86,7 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
       removeClick(app, clicks[under]);
     } else if (image && isInside(image, point)) {
       const made = { x: tidy(point.x), y: tidy(point.y), positive: isPositive(event) };
+      clicked = { at: event.timeStamp, place, button: event.button };
       if (event.ctrlKey || event.metaKey) collect(app, made);
       else clickAt(app, made, at);
     }

@@ -7,7 +7,7 @@ import { icon } from "../icons.js";
  * @param {object} options
  * @param {string} options.icon
  * @param {string} options.label said to screen readers, and the tooltip
- * @param {() => void} options.press
+ * @param {(event: MouseEvent) => void} options.press
  * @param {string} [options.testid]
  * @param {string} [options.class]
  * @param {string} [options.text] shown beside the icon

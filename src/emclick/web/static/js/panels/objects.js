@@ -79,9 +79,16 @@ function makeRow(app, id) {
     icon: "trash",
     label: S.deleteObject,
     class: "ghost bin",
-    press: () => {
-      deleteObject(app, id);
+    press: (event) => {
+      const list = bin.closest(".list");
+      const ids = ordered(app.state.objects).map((each) => each.id);
+      const at = ids.indexOf(id);
+      if (!deleteObject(app, id)) return;
       app.toast(S.objectDeleted, "info");
+      if (event.detail > 0) return; // by a pointer
+      // On the next one's: else the keyboard would be back at the top of the page.
+      const next = list?.querySelector(`[data-id="${CSS.escape(ids[at + 1] ?? ids[at - 1] ?? "")}"] .bin`);
+      (next instanceof HTMLElement ? next : app.stage.root).focus();
     },
   });
   return h(
