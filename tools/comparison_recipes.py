@@ -75,7 +75,7 @@ warmup_steps = 50
 
 ABLATION_HEAD = """\
 # Ablation, row "{label}": a small equal budget for all rows, far below the published one.
-#   emclick reproduce ablation --recipes recipes/ablation --data shards=DIR --pretrained FILE.safetensors \\
+#   emclick reproduce ablation --recipes recipes/ablation --data shards=DIR --start-base runs/emc-equal-budget/model \\
 #     --root grabcut=DIR -o ablation.json"""
 
 EQUAL_BUDGET_HEAD = """\

@@ -101,12 +101,12 @@ class _PolarityMaps:
     Attributes:
         nearest: (R, C) float32 px², squared distance to the nearest click where the sampler reads.
         distances: (h/4, w/4) float32, the distance map.
-        disks: (h/4, w/4, 16) float32 in {0, 1}, channel `4 * (row % 4) + column % 4`.
+        disks: per click, where its disk is 1 in the flat (h/4, w/4, 32) map of both polarities.
     """
 
     nearest: Float
     distances: Float
-    disks: Float
+    disks: tuple[NDArray[np.intp], ...]
 
 
 @lru_cache(maxsize=8)
@@ -138,7 +138,7 @@ class ClickMaps:
 
     def add(self, point: Float, positive: bool) -> ClickMaps:
         """Maps with one click more, (row, column) float32; those of the other polarity are shared."""
-        new = self._with(self.positive if positive else self.negative, *np.asarray(point, np.float32))
+        new = self._with(positive, *np.asarray(point, np.float32))
         if positive:
             return ClickMaps(self.frame_hw, new, self.negative)
         return ClickMaps(self.frame_hw, self.positive, new)
@@ -150,9 +150,9 @@ class ClickMaps:
         resolution in the layout that the correction network reads (pixel unshuffle, channels last).
         """
         maps = np.zeros((*self._grid_hw, 2 * GRID**2), np.float32)
-        for polarity, own in enumerate((self.positive, self.negative)):
-            if own is not None:
-                maps[..., polarity * GRID**2 : (polarity + 1) * GRID**2] = own.disks
+        every = [disk for own in (self.positive, self.negative) if own is not None for disk in own.disks]
+        if every:
+            maps.reshape(-1)[np.concatenate(every)] = 1
         return maps
 
     def distances(self) -> Float:
@@ -170,24 +170,27 @@ class ClickMaps:
     def _diagonal(self) -> np.float32:
         return np.float32(math.sqrt(self.frame_hw[0] ** 2 + self.frame_hw[1] ** 2))
 
-    def _with(self, old: _PolarityMaps | None, row: np.float32, column: np.float32) -> _PolarityMaps:
+    def _with(self, positive: bool, row: np.float32, column: np.float32) -> _PolarityMaps:
+        old = self.positive if positive else self.negative
         sampler = _sampler(self.frame_hw)
         nearest = _squared_distance(row, column, sampler.rows, sampler.columns)
-        if old is None:
-            disks = np.zeros((*self._grid_hw, GRID**2), np.float32)
-        else:
+        if old is not None:
             np.minimum(nearest, old.nearest, out=nearest)
-            disks = old.disks.copy()
-        # only cells within the disk's reach: rows and columns in steps of 4 are the cells of one channel
+        distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
+        disk = self._disk(positive, row, column)
+        return _PolarityMaps(nearest, distances, (disk,) if old is None else (*old.disks, disk))
+
+    def _disk(self, positive: bool, row: np.float32, column: np.float32) -> NDArray[np.intp]:
+        """Where a click's disk is 1 in the flat map of `disks`."""
         reach = [
             np.arange(max(0, math.floor(at) - RADIUS_PX), min(size, math.ceil(at) + RADIUS_PX + 1))
             for at, size in zip((row, column), self.frame_hw)
         ]
         inside = np.nonzero(_squared_distance(row, column, *reach) <= np.float32(RADIUS_PX**2))
         rows, columns = (indices[found] for indices, found in zip(reach, inside))
-        disks[rows // GRID, columns // GRID, rows % GRID * GRID + columns % GRID] = 1
-        distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
-        return _PolarityMaps(nearest, distances, disks)
+        cell = rows // GRID * self._grid_hw[1] + columns // GRID
+        channel = rows % GRID * GRID + columns % GRID
+        return (2 * cell + (not positive)) * GRID**2 + channel
 
 
 def disk_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:

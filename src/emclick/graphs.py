@@ -20,7 +20,7 @@ from emclick.files import write_text
 from emclick.spec import ModelSpec
 
 MANIFEST_NAME = "graphs.json"
-FORMAT = "emclick-graphs-2"
+FORMAT = "emclick-graphs-3"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ _OPENED = Array(
 _IMAGE_SUMS = Array(
     "image_sums", "1, C, h, w", "any", "the image's share of the correction network's first layer"
 )
+_WEIGHTS = "how the mask before is upsampled: bilinear, corners aligned"
+_ROWS = Array("rows", "H, h", "0 to 1", _WEIGHTS)
+_COLUMNS = Array("columns", "W, w", "0 to 1", _WEIGHTS)
 _FEATURE_SUMS = Array(
     "feature_sums", "1, C, h, w", "any", "the object's features, ready for the correction network"
 )
@@ -69,7 +72,7 @@ GRAPHS = {
     "image": Graph(
         "once per image",
         (Array("image", "1, 3, H, W", "0 to 1", "RGB, resized to the frame: bilinear, corners aligned"),),
-        (_OPENED, _IMAGE_SUMS),
+        (_OPENED, _IMAGE_SUMS, _ROWS, _COLUMNS),
     ),
     "first": Graph(
         "at an object's first click, before its correction",
@@ -80,6 +83,8 @@ GRAPHS = {
         "at every click, the first included",
         (
             _IMAGE_SUMS,
+            _ROWS,
+            _COLUMNS,
             _FEATURE_SUMS,
             Array("disks", "1, h, w, 32", "0 or 1", f"over all clicks of a polarity: {_DISK}; the pixel of row r and "
                   "column c is channel 16 * negative + 4 * (r % 4) + c % 4 of cell (r // 4, c // 4)"),

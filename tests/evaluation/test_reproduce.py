@@ -258,16 +258,17 @@ def test_rows_are_trained_where_there_is_no_model(
     steps = "300 of 300"
 
     def train(recipe: Any, text: str, folder: Path, *, device: str) -> Path:
-        asked.append((recipe.name, recipe.sources[0].root, recipe.pretrained, folder.name, device))
+        start = (recipe.pretrained, recipe.start_base)
+        asked.append((recipe.name, recipe.sources[0].root, *start, folder.name, device))
         card = Card(recipe.name, recipe.model, 64, about={"steps": steps})
         return save_model(folder / "model", {}, card)
 
     monkeypatch.setattr(loop, "train", train)
-    training = Training(recipes, tmp_path / "runs", ["shards=S"], "P")
+    training = Training(recipes, tmp_path / "runs", ["shards=S"], "P", "B")
     results = ablation(how, {}, {"grabcut": "G"}, training=training, keys=["both", "attention-positives"])
     assert asked == [
-        ("ablation-both", "S", "P", "both", "cpu"),
-        ("ablation-attention-positives", "S", "P", "attention-positives", "cpu"),
+        ("ablation-both", "S", "P", "B", "both", "cpu"),
+        ("ablation-attention-positives", "S", "P", "B", "attention-positives", "cpu"),
     ]
     assert [row["key"] for row in results["rows"] + results["negatives"]] == ["both", "attention-positives"]
     assert missing(results) == []

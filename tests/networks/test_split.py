@@ -10,7 +10,7 @@ from emclick.networks.backbones import BASES
 from emclick.networks.blocks import upsample_to
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.model import EmcNetwork
-from emclick.networks.split import split, upsampled_cells
+from emclick.networks.split import split, upsampled_cells, upsampling
 from emclick.networks.templates import select_templates
 from emclick.spec import CorrectionSpec, ModelSpec
 
@@ -64,7 +64,7 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
     parts = split(network)
     image = torch.rand(1, 3, *frame_hw)
     maps, found = ClickMaps(1, frame_hw), []
-    opened, image_sums = parts.image(image)
+    opened, *kept = parts.image(image)
     previous = feature_sums = features = None
 
     def add(ours: torch.Tensor, plain: torch.Tensor) -> None:
@@ -82,7 +82,7 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
         plain = network.correct(image, features, clicks, previous)
         disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
         ours = parts.correction(
-            image_sums,
+            *kept,
             feature_sums,
             disks,
             clicks.distances,
@@ -120,4 +120,5 @@ def test_cells_of_the_upsampled_logits(size: tuple[int, int]) -> None:
     logits = torch.randn(1, 1, *size)
     full = upsample_to(logits, (4 * size[0], 4 * size[1]))
     expected = F.pixel_unshuffle(full, 4).permute(0, 2, 3, 1)
-    torch.testing.assert_close(upsampled_cells(logits), expected, atol=1e-5, rtol=1e-5)
+    rows, columns = (upsampling(side, logits) for side in size)
+    torch.testing.assert_close(upsampled_cells(logits, rows, columns), expected, atol=1e-5, rtol=1e-5)

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from emclick.card import Card
 from emclick.errors import CheckpointError, WeightsError
+from emclick.methods.ritm_spec import RitmSpec
 from emclick.networks.checkpoint import save_model
 from emclick.networks.model import EmcNetwork
+from emclick.networks.ritm import RitmNetwork
 from emclick.spec import CorrectionSpec, ModelSpec
 from emclick.training.start import PRETRAINED, initialise, load_pretrained, start_network
 
@@ -121,3 +123,17 @@ def test_a_model_folder_wins_and_must_fit(tmp_path: Path) -> None:
         assert torch.equal(value, source.state_dict()[key]), key
     with pytest.raises(CheckpointError, match="does not fit"):
         start_network(EmcNetwork(ModelSpec("mobilenet_v2", CorrectionSpec(32, 16))), "", str(tmp_path))
+
+
+def test_a_base_network_alone_may_come_from_another_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = EmcNetwork(ModelSpec("mobilenet_v2", SMALL))
+    save_model(tmp_path, source.state_dict(), Card("small", source.spec))
+    network = EmcNetwork(ModelSpec("mobilenet_v2", CorrectionSpec(32, 16, attention=False)))
+    start_network(network, "nowhere.safetensors", "", str(tmp_path))
+    for key, value in network.base.state_dict().items():
+        assert torch.equal(value, source.base.state_dict()[key]), key
+    with pytest.raises(CheckpointError, match="does not fit"):
+        start_network(EmcNetwork(ModelSpec("hrnet18s", SMALL)), "", "", str(tmp_path))
+    with pytest.raises(CheckpointError, match="start_base is for models of EMC"):
+        start_network(RitmNetwork(RitmSpec("mobilenet_v2")), "", "", str(tmp_path))

@@ -53,7 +53,7 @@ def bench_training(
         raise OptionError(
             f"steps is {steps}; the recipe's first phase, less {WARM_UP} to warm up, has {phase.steps - WARM_UP}"
         )
-    measured = replace(recipe, start_from="", pretrained="")
+    measured = replace(recipe, start_from="", start_base="", pretrained="")
     with tempfile.TemporaryDirectory(prefix="emclick-bench-") as folder:
         records = _measure(Trainer(measured, "", Path(folder), device, Workers()), steps, step)
     totals = [sum(record[stage] for stage in STAGES) for record in records]

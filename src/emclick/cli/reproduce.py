@@ -131,6 +131,12 @@ def ablation_command(
         Path | None,
         typer.Option(help="With --recipes: backbone weights to start from.", metavar="FILE.safetensors"),
     ] = None,
+    start_base: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --recipes: model folder whose trained base network all rows start from.", metavar="DIR"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="With --recipes: cpu or cuda.")] = "cpu",
     paper: Annotated[
         bool,
@@ -155,7 +161,9 @@ def ablation_command(
             from emclick.cli.extras import need_torch
 
             need_torch("reproduce ablation --recipes")
-            training = Training(recipes, runs, data or [], str(pretrained or ""), device)
+            training = Training(
+                recipes, runs, data or [], str(pretrained or ""), str(start_base or ""), device
+            )
         return ablation(
             how, dict(split_pairs(model, _PAIRS)), dict(split_pairs(root, _PAIRS)),
             training=training, keys=split_names(rows), paper=paper,

@@ -24,6 +24,10 @@ def train_command(
     start_from: Annotated[
         Path | None, typer.Option(help="Model folder whose weights to start from.", metavar="DIR")
     ] = None,
+    start_base: Annotated[
+        Path | None,
+        typer.Option(help="EMC model folder whose base network alone to start from.", metavar="DIR"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Another seed than the recipe's; give --output too.", metavar="N"),
@@ -60,6 +64,7 @@ def train_command(
         roots=root or [],
         pretrained=str(pretrained) if pretrained else None,
         start_from=str(start_from) if start_from else None,
+        start_base=str(start_base) if start_base else None,
     )
     folder = output or Path("runs") / changed.name
     model = train(changed, text, folder, device=device, stop_after=stop_after)

@@ -237,6 +237,7 @@ class Training:
         runs: where the run folders lie, by key.
         roots: "NAME=DIR" of the recipes' sources.
         pretrained: backbone weights to start from; "" for none.
+        start_base: model folder whose base network to start from; "" for none.
         device: "cpu" or "cuda".
     """
 
@@ -244,6 +245,7 @@ class Training:
     runs: Path
     roots: Sequence[str] = ()
     pretrained: str = ""
+    start_base: str = ""
     device: str = "cpu"
 
     def train(self, key: str) -> str:
@@ -252,7 +254,12 @@ class Training:
         from emclick.training.recipe import override, read_recipe
 
         path = self.recipes / f"{key}.toml"
-        recipe = override(read_recipe(path), roots=self.roots, pretrained=self.pretrained or None)
+        recipe = override(
+            read_recipe(path),
+            roots=self.roots,
+            pretrained=self.pretrained or None,
+            start_base=self.start_base or None,
+        )
         model = train(recipe, path.read_text(encoding="utf-8"), self.runs / key, device=self.device)
         if read_card(model).about.get("steps") != f"{recipe.steps} of {recipe.steps}":
             raise KeyboardInterrupt  # which the training took for a wish to stop

@@ -206,7 +206,7 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
     frame, grid = {2: 4 * height, 3: 4 * width}, {2: height, 3: width}
     image, click_map = torch.rand(1, 3, *_TRACED_HW), torch.zeros(1, 1, *_TRACED_HW)
     with torch.no_grad():
-        opened, image_sums = parts.image(image)
+        opened, *kept = parts.image(image)
         coarse, feature_sums = parts.first(opened, click_map)
     reduced = _TRACED_HW[0] // opened.shape[2]
     opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
@@ -220,8 +220,18 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
         "correction": _export(
             "correction",
             parts.correction,
-            (image_sums, feature_sums, *changed),
-            (grid, grid, {1: height, 2: width}, grid, {1: clicks}, {0: clicks}, grid),
+            (*kept, feature_sums, *changed),
+            (
+                grid,
+                {0: 4 * height, 1: height},
+                {0: 4 * width, 1: width},
+                grid,
+                {1: height, 2: width},
+                grid,
+                {1: clicks},
+                {0: clicks},
+                grid,
+            ),
         ),
     }
 

@@ -116,7 +116,7 @@ def _first_inputs(runtime: OnnxRuntime, photos: Sequence[Any], short_side: int) 
         image = read_image(photo)
         height, width = image.shape[:2]
         view = View.fit((height, width), short_side)
-        opened, _ = runtime.run("image", view.image_to_frame(image)[None])
+        opened, *_ = runtime.run("image", view.image_to_frame(image)[None])
         for x, y in CLICKS:
             point = np.array([view.to_frame(x * (width - 1), y * (height - 1))], np.float32)
             click_map = disk_maps(point, np.array([True]), view.frame_hw)[None, :1]

@@ -48,13 +48,22 @@ class ImagePart(nn.Module):
         self.normalize = corrector.normalize
         self.sums = RestEmpty(corrector.input1, IMAGE_CHANNELS)  # of disks and previous mask nothing yet
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, 3, H, W) RGB in [0, 1] -> the backbone's tensor before the click, image sums (1, C, H/4, W/4)."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is kept of an image.
+
+        Args:
+            image: (1, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            The backbone's tensor before the click; image sums (1, C, H/4, W/4); how logits are upsampled, see
+            `upsampling`: rows (H, H/4) and columns (W, W/4).
+        """
         opened = self.backbone.before_click(image)
         branch = getattr(self.backbone, "click_branch", None)
         if isinstance(branch, FoldedClickBranch):
             opened = opened + branch.unclicked(image[:, :1])
-        return opened, self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
+        sums = self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
+        return opened, sums, upsampling(sums.shape[2], image), upsampling(sums.shape[3], image)
 
 
 class FirstPart(nn.Module):
@@ -94,12 +103,9 @@ class CorrectionPart(nn.Module):
         self.refine1, self.refine2 = corrector.refine1, corrector.refine2
         self.predict = NarrowConv(corrector.predict)
 
-    def fuse(
-        self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, previous_logits: Tensor
-    ) -> Tensor:
-        """The fused feature F (1, C, h, w)."""
-        previous = torch.sigmoid(upsampled_cells(previous_logits))
-        changed = torch.cat([disks, previous], 3).permute(0, 3, 1, 2)
+    def fuse(self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, previous: Tensor) -> Tensor:
+        """The fused feature F (1, C, h, w); previous is the mask before, (1, h, w, 16) logits of cells."""
+        changed = torch.cat([disks, torch.sigmoid(previous)], 3).permute(0, 3, 1, 2)
         own = self.own2(F.relu(image_sums + self.own1(changed)))
         return self.fusion(F.relu(feature_sums + self.own3(own)))
 
@@ -117,7 +123,7 @@ class CorrectionPart(nn.Module):
                 exact = pixels.float()
                 places = rows * width + columns
                 # a power, not a quotient of norms: OpenVINO would compute that in bfloat16
-                inverse = exact.square().sum(1).clamp_min(1e-24).pow(-0.5)
+                inverse = sum_of_squares(exact).clamp_min(1e-24).pow(-0.5)
                 clicked = exact.index_select(0, places) * inverse.index_select(0, places)[:, None]
                 similarity = (clicked @ exact.t()) * inverse
             chosen = positive[:, None]
@@ -126,13 +132,15 @@ class CorrectionPart(nn.Module):
         return near.topk(self.spec.templates, dim=1).indices
 
     def forward(
-        self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, distances: Tensor, points: Tensor,
-        positive: Tensor, previous_logits: Tensor,
+        self, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor, disks: Tensor, distances: Tensor,
+        points: Tensor, positive: Tensor, previous_logits: Tensor,
     ) -> Tensor:  # fmt: skip
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 
         Args:
             image_sums: (1, C, h, w) from `ImagePart`.
+            rows: (H, h) likewise.
+            columns: (W, w) likewise.
             feature_sums: (1, C, h, w) from `FirstPart`.
             disks: (1, h, w, 32) in {0, 1}: disk maps, channel `16 * negative + 4 * (row % 4) + column % 4`.
             distances: (1, 2, h, w) distance maps, positive then negative.
@@ -144,7 +152,7 @@ class CorrectionPart(nn.Module):
             Logits (1, 1, h, w).
         """
         spec = self.spec
-        fused = self.fuse(image_sums, feature_sums, disks, previous_logits)
+        fused = self.fuse(image_sums, feature_sums, disks, upsampled_cells(previous_logits, rows, columns))
         size_hw = fused.shape[-2:]
         pixels = to_pixels(fused)
         chosen = self.choose(pixels, size_hw, points, positive, distances).flatten()
@@ -171,6 +179,22 @@ class NarrowConv(nn.Module):
         return self.shifts(self.products(x))
 
 
+def sum_of_squares(rows: Tensor) -> Tensor:
+    """(P, C) -> (P,)."""
+    if (
+        torch.onnx.is_in_onnx_export()
+    ):  # one operator, in all threads; a power and a sum take four times as long
+        return torch.onnx.ops.symbolic(
+            "ReduceSumSquare",
+            [rows, torch.tensor([1])],
+            {"keepdims": 0},
+            dtype=rows.dtype,
+            shape=rows.shape[:1],
+            version=18,
+        )
+    return rows.square().sum(1)
+
+
 def to_pixels(maps: Tensor) -> Tensor:
     """(1, C, h, w) -> (h * w, C)."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
@@ -181,14 +205,13 @@ def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
     return pixels.reshape(1, *size_hw, pixels.shape[1]).permute(0, 3, 1, 2)
 
 
-def upsampled_cells(logits: Tensor) -> Tensor:
+def upsampled_cells(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(1, 1, h, w) -> (1, h, w, 16): upsampled by 4 with aligned corners, `4 * row + column` of a cell last.
 
-    Two products with matrices of interpolation weights, one per axis: cheaper than a resize here.
+    Two products with matrices of interpolation weights, `upsampling` of h and of w: cheaper than a resize here.
     """
     height, width = logits.shape[-2:]
-    tall = upsampling(height, logits) @ logits[0, 0]  # (4h, w)
-    full = tall @ upsampling(width, logits).t()  # (4h, 4w)
+    full = rows @ logits[0, 0] @ columns.t()  # (4h, 4w)
     cells = full.reshape(height, STRIDE, width, STRIDE).permute(0, 2, 1, 3)
     return cells.reshape(1, height, width, STRIDE**2)
 

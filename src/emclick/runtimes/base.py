@@ -116,17 +116,17 @@ class PartsRuntime(EmcRuntime):
 
     def first(self, image: list[Sequence[Any]], click_map: Float) -> tuple[list[Any], Float]:
         groups = zip(image, self._groups(len(click_map)), strict=True)
-        results = [self.run("first", opened, click_map[group]) for (opened, _), group in groups]
+        results = [self.run("first", opened, click_map[group]) for (opened, *_), group in groups]
         coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
         return [feature_sums for _, feature_sums in results], coarse
 
     def correct(self, image: list[Sequence[Any]], features: list[Any], inputs: CorrectionInput) -> Float:
         positive = inputs.positive.astype(np.float32)
         logits = []
-        for (_, image_sums), feature_sums, group in zip(
+        for (_, *kept), feature_sums, group in zip(
             image, features, self._groups(len(inputs.points)), strict=True
         ):
             changed = (inputs.disks[group], inputs.distances[group], inputs.points[group], positive)
             previous = inputs.previous_logits[group]
-            logits += self.run("correction", image_sums, feature_sums, *changed, previous)
+            logits += self.run("correction", *kept, feature_sums, *changed, previous)
         return np.concatenate([self.to_numpy(each) for each in logits])

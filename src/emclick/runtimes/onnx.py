@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import onnxruntime
@@ -15,6 +16,20 @@ from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import PartsRuntime
 
 PRECISIONS = ("fp32", "int8")
+
+
+@cache
+def _share_memory() -> None:
+    """One arena for the graphs of this process, which grows by what is asked for.
+
+    Each session's own grows by powers of two: after some clicks on 2 megapixels that is 280 MB resident instead of
+    226.
+    """
+    arena = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    as_requested = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(arena, as_requested)
 
 
 class OnnxRuntime(PartsRuntime):
@@ -43,6 +58,8 @@ class OnnxRuntime(PartsRuntime):
         # Smaller shares of the work: a thread that loses its core for a while, to a browser say, is not waited for
         # as long. Beside another busy process a correction's 90th percentile is 38 ms instead of 60, alone as before.
         options.add_session_config_entry("session.dynamic_block_base", "4")
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self.sessions = {
                 name: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

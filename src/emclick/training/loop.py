@@ -91,7 +91,7 @@ class Trainer:
         self.clock = StageClock()
         torch.manual_seed(recipe.seed)  # the same first weights on every process
         network = build_network(recipe.method, recipe.model)
-        start_network(network, recipe.pretrained, recipe.start_from)
+        start_network(network, recipe.pretrained, recipe.start_from, recipe.start_base)
         network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         network = workers.synchronise_norms(network)
         self.state = RunState(

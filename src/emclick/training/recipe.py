@@ -143,6 +143,8 @@ class Recipe:
         phases: crop and batch sizes, in order.
         pretrained: weights of the backbone to start from (`emclick convert` makes them); empty for none.
         start_from: a model folder whose weights to start from; empty for none.
+        start_base: a model folder of EMC whose base network to start from, the mask correction being fresh; empty
+            for none.
         scale_base: what a scale of 1 means, see `Augmentation`.
         padding_target: label of what lies beyond the image, see `Augmentation`.
         precision: "fp32" or "bf16" (autocast).
@@ -162,6 +164,7 @@ class Recipe:
     zoom_in: bool = False
     pretrained: str = ""
     start_from: str = ""
+    start_base: str = ""
     scale_base: str = "image"
     padding_target: int = -1
     seed: int = 0
@@ -262,7 +265,12 @@ def same_training(text: str, other: str) -> bool:
 
 
 def override(
-    recipe: Recipe, *, roots: Sequence[str] = (), pretrained: str | None = None, start_from: str | None = None
+    recipe: Recipe,
+    *,
+    roots: Sequence[str] = (),
+    pretrained: str | None = None,
+    start_from: str | None = None,
+    start_base: str | None = None,
 ) -> Recipe:
     """The recipe with data folders and start weights of this machine.
 
@@ -281,7 +289,7 @@ def override(
             recipe = replace(recipe, validation=replace(recipe.validation, root=folder))
         sources = (replace(s, root=folder) if s.dataset == name else s for s in recipe.sources)
         recipe = replace(recipe, sources=tuple(sources))
-    given = {"pretrained": pretrained, "start_from": start_from}
+    given = {"pretrained": pretrained, "start_from": start_from, "start_base": start_base}
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from emclick.errors import CheckpointError, WeightsError
 from emclick.networks.checkpoint import load_model, load_state
 from emclick.networks.deeplab_keys import public_resnet_key
+from emclick.networks.model import EmcNetwork
 from emclick.networks.official import official_key
 from emclick.training.schedule import NEW_IN_BACKBONE
 
@@ -116,11 +117,27 @@ def load_pretrained(network: Any, path: str | os.PathLike[str]) -> None:
             own[ours].copy_(given[key])
 
 
-def start_network(network: Any, pretrained: str, start_from: str) -> None:
-    """Give a new network its first weights; a model folder wins over a pretrained backbone."""
+def start_network(network: Any, pretrained: str, start_from: str, start_base: str = "") -> None:
+    """Give a new network its first weights; a model folder wins over a base network, and that over a backbone.
+
+    Args:
+        network: a network of any method, its base network another model's with `start_base`.
+        pretrained, start_from, start_base: see `Recipe`.
+
+    Raises:
+        CheckpointError: what is given does not fit.
+        WeightsError: it is missing or cannot be read.
+    """
     if start_from:
         load_state(network, load_model(start_from)[0].state_dict(), start_from)
         return
     initialise(network)
-    if pretrained:
+    if start_base:
+        given = load_model(start_base)[0]
+        if not (isinstance(network, EmcNetwork) and isinstance(given, EmcNetwork)):
+            raise CheckpointError(
+                f"start_base is for models of EMC, on both sides; {start_base} or the recipe is none"
+            )
+        load_state(network.base, given.base.state_dict(), start_base)
+    elif pretrained:
         load_pretrained(network, pretrained)
