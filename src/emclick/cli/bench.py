@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emclick.cli.options import Markdown
+
 if TYPE_CHECKING:
     from emclick.benchmark.run import Plan
 
@@ -50,9 +52,7 @@ def bench_command(
         typer.Option(min=1, help="Turns of every configuration; more make steadier medians.", metavar="N"),
     ] = 7,
     device: Annotated[str, typer.Option(help="cpu, or for the torch runtime cuda.")] = "cpu",
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write tables (markdown).", metavar="FILE")
-    ] = None,
+    markdown: Markdown = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also write a plot (.png, .svg, .pdf).", metavar="FILE")
     ] = None,

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from emclick.cli.options import Flip, Markdown, ObjectLimit, Precision, ShortSide, Threads
+
 
 def split_names(text: str | None) -> list[str]:
     """ "A,B" as a list."""
@@ -44,37 +46,23 @@ def compare_command(
             metavar="A,B",
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="The first N objects of each dataset only.", metavar="N")
-    ] = None,
+    limit: ObjectLimit = None,
     workers: Annotated[
         int,
         typer.Option(
             min=1, help="Processes; each holds all models, and they share the CPU's threads.", metavar="N"
         ),
     ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads in all. Default: what this process may use.", metavar="N"),
-    ] = None,
+    threads: Threads = None,
     runtime: Annotated[
         str | None,
         typer.Option(
             help="onnx, openvino or torch, for all models. Default: what each has; torch is fairest."
         ),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="What the runtime computes in: fp32 (default), bf16, ...")
-    ] = None,
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Flip test-time augmentation: twice the work, a little better.")
-    ] = False,
-    short_side: Annotated[
-        int | None,
-        typer.Option(
-            min=4, help="Shorter side of the frame in pixels. Default: each model's own.", metavar="S"
-        ),
-    ] = None,
+    precision: Precision = None,
+    flip: Flip = False,
+    short_side: ShortSide = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -85,9 +73,7 @@ def compare_command(
             metavar="FILE",
         ),
     ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write tables (markdown).", metavar="FILE")
-    ] = None,
+    markdown: Markdown = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Plot NoC@90 against ms per later click (.png, .svg, .pdf).", metavar="FILE"),

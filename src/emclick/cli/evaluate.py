@@ -7,6 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from emclick.cli.options import (
+    Flip,
+    Model,
+    ObjectLimit,
+    Precision,
+    Runtime,
+    ShortSide,
+    Threads,
+    Workers,
+    ZoomIn,
+)
+
 
 def evaluate_command(
     dataset: Annotated[
@@ -18,38 +30,13 @@ def evaluate_command(
         ),
     ],
     root: Annotated[Path, typer.Option(help="The dataset's folder, laid out as published.", metavar="DIR")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of `emclick models`, or a folder made by convert or train. Default: the default model."
-        ),
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torch. Default: onnx where the model has graphs.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="What the runtime computes in: fp32 (default), bf16, ...")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Evaluate the first N objects only.", metavar="N")
-    ] = None,
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Flip test-time augmentation: twice the work, a little better.")
-    ] = False,
-    short_side: Annotated[
-        int | None,
-        typer.Option(
-            min=4, help="Shorter side of the frame in pixels. Default: the model's own.", metavar="S"
-        ),
-    ] = None,
-    zoom_in: Annotated[
-        bool | None,
-        typer.Option(
-            "--zoom-in/--no-zoom-in",
-            help="Once there is a mask, look at the object instead of the whole image. Default: the model's own.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Model = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    limit: ObjectLimit = None,
+    flip: Flip = False,
+    short_side: ShortSide = None,
+    zoom_in: ZoomIn = None,
     paper: Annotated[
         bool,
         typer.Option(
@@ -65,13 +52,8 @@ def evaluate_command(
             metavar="IOU",
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes; they share the CPU's threads.", metavar="N")
-    ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads in all. Default: what this process may use.", metavar="N"),
-    ] = None,
+    workers: Workers = 1,
+    threads: Threads = None,
     initial_masks: Annotated[
         bool, typer.Option(help="Start from the dataset's initial masks, where it has them.")
     ] = True,

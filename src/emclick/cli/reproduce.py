@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emclick.cli.compare import show_table, split_names, split_pairs
+from emclick.cli.options import Markdown, ObjectLimit, Threads, Workers
 
 if TYPE_CHECKING:
     from emclick.evaluation.reproduce import How
@@ -24,15 +25,6 @@ OUTPUT_HELP = (
     "command goes on from there."
 )
 Output = Annotated[Path, typer.Option("--output", "-o", help=OUTPUT_HELP, metavar="FILE")]
-Markdown = Annotated[Path | None, typer.Option(help="Also write tables (markdown).", metavar="FILE")]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="The first N objects of each dataset only.", metavar="N")
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes; they share the CPU's threads.", metavar="N")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="CPU threads in all. Default: what this process may use.", metavar="N"),
-]
 Roots = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,7 +76,7 @@ def accuracy_command(
     markdown: Markdown = None,
     root: Roots = None,
     model: Models = None,
-    limit: Limit = None,
+    limit: ObjectLimit = None,
     workers: Workers = 1,
     threads: Threads = None,
     runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,
@@ -142,7 +134,7 @@ def ablation_command(
         bool,
         typer.Option("--paper", help="Evaluate by the published protocol, not at each model's own frame."),
     ] = False,
-    limit: Limit = None,
+    limit: ObjectLimit = None,
     workers: Workers = 1,
     threads: Threads = None,
     runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,

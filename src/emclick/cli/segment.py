@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emclick.cli.options import Flip, Model, Runtime, ShortSide, Threads, ZoomIn
+
 if TYPE_CHECKING:
     from emclick.clicks import Click
 
@@ -47,31 +49,13 @@ def segment_command(
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the photograph with mask and clicks.", metavar="FILE")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of `emclick models`, or a folder made by convert or train.")
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torch. Default: onnx where the model has graphs.")
-    ] = None,
+    model: Model = None,
+    runtime: Runtime = None,
     precision: Annotated[str, typer.Option(help="What the runtime computes in: fp32, bf16, ...")] = "fp32",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all there are.")] = None,
-    short_side: Annotated[
-        int | None,
-        typer.Option(
-            min=4, help="Shorter side of the frame in pixels. Default: the model's own.", metavar="S"
-        ),
-    ] = None,
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Average with the mirrored image: twice the time, a little better.")
-    ] = False,
-    zoom_in: Annotated[
-        bool | None,
-        typer.Option(
-            "--zoom-in/--no-zoom-in",
-            help="Once there is a mask, look at the object instead of the whole image. Default: the model's own.",
-            show_default=False,
-        ),
-    ] = None,
+    threads: Threads = None,
+    short_side: ShortSide = None,
+    flip: Flip = False,
+    zoom_in: ZoomIn = None,
     threshold: Annotated[float, typer.Option(help="Probability above which a pixel is object.")] = 0.5,
     progressive_merge: Annotated[
         bool,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emclick.cli.options import Model, Runtime, Threads
+
 if TYPE_CHECKING:
     import socket
     from types import FrameType
@@ -43,13 +45,9 @@ def serve_command(
     root_path: Annotated[
         str, typer.Option(help="What a proxy puts before every path.", metavar="/PATH")
     ] = "",
-    model: Annotated[
-        str | None, typer.Option(help="Name of `emclick models`, or a folder made by convert or train.")
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torch. Default: onnx where the model has graphs.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all there are.")] = None,
+    model: Model = None,
+    runtime: Runtime = None,
+    threads: Threads = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
     """Open the annotation tool on a folder of photographs.
