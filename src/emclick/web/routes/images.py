@@ -35,6 +35,9 @@ from emclick.web.records import Guard
 from emclick.web.services import CHANGING, FOUND, RESPONSES, KnownHeader, Services, is_known, preview_response
 
 ImagePath = Annotated[str, Path(max_length=64, description="From the list of images.")]
+Version = Annotated[
+    str, Query(max_length=64, description="The image's `version`: then it may be kept for ever.")
+]
 Change = Annotated[Guarded | None, Body()]
 Encode = Callable[..., tuple[bytes, str]]
 
@@ -90,9 +93,7 @@ def image_routes(services: Services) -> APIRouter:
     )  # fmt: skip
     async def get_pixels(
         image_id: ImagePath,
-        v: Annotated[
-            str, Query(max_length=64, description="The image's `version`: then it may be kept for ever.")
-        ] = "",
+        v: Version = "",
         if_none_match: KnownHeader = None,
     ) -> Response:
         """The picture as a browser can show it: upright, 8 bits."""
@@ -104,9 +105,7 @@ def image_routes(services: Services) -> APIRouter:
     )  # fmt: skip
     async def get_thumbnail(
         image_id: ImagePath,
-        v: Annotated[
-            str, Query(max_length=64, description="The image's `version`: then it may be kept for ever.")
-        ] = "",
+        v: Version = "",
         if_none_match: KnownHeader = None,
     ) -> Response:
         """A small JPEG, longer side 160 pixels."""
