@@ -63,7 +63,7 @@ def test_the_checkpoint_is_held_to_its_keys(base: str) -> None:
         recognise(hollow, near)
 
 
-@pytest.mark.parametrize("case", ["case0", "case1"])
+@pytest.mark.parametrize("case", ["case0", "case1", "case2"])
 def test_a_session_gives_the_recorded_probabilities(folder: Path, case: str) -> None:
     found = errors(emclick.load(folder), NAME, case)
     assert len(found) == 6
@@ -72,11 +72,12 @@ def test_a_session_gives_the_recorded_probabilities(folder: Path, case: str) -> 
 
 def test_the_recording_flips_zooms_in_and_moves_the_part() -> None:
     """Else the test above would prove less than it says."""
-    cases = [described(NAME)[case] for case in ("case0", "case1")]
-    assert [case["flip"] for case in cases] == [False, True]
+    cases = [described(NAME)[case] for case in ("case0", "case1", "case2")]
+    assert [case["flip"] for case in cases] == [False, True, True]
     parts = [{tuple(click["part"]) for click in case["clicks"] if click["part"]} for case in cases]
-    assert [len(each) for each in parts] == [1, 2]
-    assert {click["positive"] for click in cases[0]["clicks"]} == {False, True}
+    assert [len(each) for each in parts] == [1, 2, 1]
+    negatives = [[n for n, click in enumerate(case["clicks"]) if not click["positive"]] for case in cases]
+    assert negatives == [[2, 4], [], [2, 4, 5]]
 
 
 def test_the_recording_notices_what_the_search_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
