@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -91,3 +93,27 @@ def test_shapes_and_gradients(base: str, pipeline: str) -> None:
     unused = [name for name, each in network.named_parameters() if each.grad is None]
     assert all("auxiliary" in name for name in unused), unused
     assert not any("unused_norm" in key for key in network.state_dict())
+
+
+@pytest.mark.parametrize("base", ["mobilenet_v2", "segformer_b0", "hrnet18s"])
+@torch.inference_mode()
+def test_the_network_for_inference_gives_the_same(base: str) -> None:
+    torch.manual_seed(0)
+    network = FocalClickNetwork(FocalClickSpec(base))
+    for name, value in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            value.uniform_(0.5, 1.5)
+    network.eval()
+    image, previous = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    points, sides = torch.tensor([[[20.0, 30.0], [50.0, 40.0]]]), torch.tensor([[1.0, -1.0]])
+    box = torch.tensor([[0.1, 0.2, 0.7, 0.9]])
+
+    def answers(given: FocalClickNetwork) -> list[torch.Tensor]:
+        features, logits, _ = given.coarse(image, previous, points, sides)
+        return [logits, given.refine(image, points, sides, features, logits, box).logits()]
+
+    wanted = answers(network)
+    fast = copy.deepcopy(network).for_inference()
+    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in fast.base.backbone.modules())
+    for found, expected in zip(answers(fast), wanted, strict=True):
+        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4

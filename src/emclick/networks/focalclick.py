@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from emclick.methods.focalclick_spec import RADIUS_PX, FocalClickSpec
 from emclick.networks.backbones import BASES
 from emclick.networks.base_network import BaseNetwork, BaseOutput
 from emclick.networks.blocks import ConvNormAct, upsample_to
+from emclick.networks.fold import fold
 
 CLICK_MAPS = 3
 """Maps that the coarse segmentor reads beside the image: previous mask, positive disks, negative disks."""
@@ -142,6 +143,11 @@ class FocalClickNetwork(nn.Module):
         """The refiner, on crops and the clicks in them; see `Refiner.forward`."""
         disks = click_disks(points, sides, (image.shape[-2], image.shape[-1]), RADIUS_PX)
         return self.refiner(image, disks, features, coarse_logits, boxes)
+
+    def for_inference(self) -> FocalClickNetwork:
+        """This network in eval mode, changed in place into a faster one with the same sums (to rounding)."""
+        fold(self.base)
+        return cast(FocalClickNetwork, cast(Any, self).to(memory_format=torch.channels_last))
 
 
 def crop(x: Tensor, boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
