@@ -111,7 +111,7 @@ def ablation_text(row: Ablation) -> str:
         top="short_side = 256\n",
         saving="workers = 1\ncheckpoint_minutes = 3.0\n",
         model=correction_table(row.correction),
-        steps=300,
+        steps=150,
         zoom="",
         clicks=METHOD_CLICKS["emc"],
     )
