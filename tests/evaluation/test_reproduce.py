@@ -255,7 +255,7 @@ def test_rows_are_trained_where_there_is_no_model(
 
     recipes = Path(__file__).parents[2] / "recipes" / "ablation"
     asked: list[Any] = []
-    steps = "300 of 300"
+    steps = "150 of 150"
 
     def train(recipe: Any, text: str, folder: Path, *, device: str) -> Path:
         start = (recipe.pretrained, recipe.start_base)
@@ -272,7 +272,7 @@ def test_rows_are_trained_where_there_is_no_model(
     ]
     assert [row["key"] for row in results["rows"] + results["negatives"]] == ["both", "attention-positives"]
     assert missing(results) == []
-    steps = "12 of 300"
+    steps = "12 of 150"
     with pytest.raises(KeyboardInterrupt):
         ablation(how, {}, {"grabcut": "G"}, training=training, keys=["both"])
 
