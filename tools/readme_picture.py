@@ -1,13 +1,16 @@
-"""Make the README's picture: a photograph, and its mask after one, two and three clicks of the shipped model.
+"""Make the pictures of masks after one, two and three clicks on the README's photograph.
 
-python tools/readme_picture.py docs/images/cat.jpg
+python tools/readme_picture.py docs/images/cat.jpg                     # the photograph, and the shipped model's masks
+python tools/readme_picture.py docs/images/methods.jpg EMC=DIR RITM=DIR FocalClick=DIR       # a row for each model
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -19,22 +22,46 @@ CLICKS = ((240, 180, True), (60, 270, True), (390, 85, False))  # as in the READ
 GAP_PX = 6
 
 
-def picture() -> np.ndarray:
-    """(2 H + GAP_PX, 2 W + GAP_PX, 3) uint8: four pictures, two by two."""
+def masks(photo: np.ndarray, model: emclick.Model) -> list[np.ndarray]:
+    """The photograph with the mask after each click."""
+    session = emclick.Session(model, photo)
+    return [overlay(photo, session.click(*click).mask, session.clicks) for click in CLICKS]
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures of one size, uint8 RGB, in rows."""
+    height, width = (side + GAP_PX for side in rows[0][0].shape[:2])
+    whole = np.full((len(rows) * height, len(rows[0]) * width, 3), 255, np.uint8)
+    for down, row in enumerate(rows):
+        for across, each in enumerate(row):
+            top, left = down * height, across * width
+            whole[top : top + height - GAP_PX, left : left + width - GAP_PX] = each
+    return whole[:-GAP_PX, :-GAP_PX]
+
+
+def named(picture: np.ndarray, name: str) -> np.ndarray:
+    """The picture with a name in its top left corner."""
+    picture = picture.copy()
+    for colour, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
+        cv2.putText(picture, name, (10, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thickness, cv2.LINE_AA)
+    return picture
+
+
+def main(arguments: Sequence[str]) -> None:
+    if not arguments or any("=" not in each for each in arguments[1:]):
+        sys.exit(__doc__)
     photo = read_image(PHOTO)
-    session = emclick.Session(emclick.load(), photo)
-    shown = [photo]
-    for click in CLICKS:
-        shown.append(overlay(photo, session.click(*click).mask, session.clicks))
-    height, width = photo.shape[:2]
-    sheet = np.full((2 * height + GAP_PX, 2 * width + GAP_PX, 3), 255, np.uint8)
-    for number, each in enumerate(shown):
-        top, left = number // 2 * (height + GAP_PX), number % 2 * (width + GAP_PX)
-        sheet[top : top + height, left : left + width] = each
-    return sheet
+    if arguments[1:]:
+        models = {
+            name: emclick.load(folder) for name, _, folder in (each.partition("=") for each in arguments[1:])
+        }
+        rows = [masks(photo, model) for model in models.values()]
+        rows = [[named(row[0], name), *row[1:]] for name, row in zip(models, rows, strict=True)]
+    else:
+        first, second, third = masks(photo, emclick.load())
+        rows = [[photo, first], [second, third]]
+    Image.fromarray(sheet(rows)).save(arguments[0], quality=88)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    Image.fromarray(picture()).save(sys.argv[1], quality=90)
+    main(sys.argv[1:])
