@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 from blocks import fill_block
 
 from emclick.benchmark.floor import MatrixProducts, matrix_side
@@ -32,6 +33,7 @@ from emclick.clicks import ClickMaps, disk_maps
 from emclick.cpus import usable_cpus
 from emclick.files import require_folder, write_text
 from emclick.graphs import GRAPHS, read_graphs
+from emclick.networks.split import upsampling
 from emclick.results import markdown_table
 from emclick.runtimes.openvino import KEPT, OpenvinoRuntime
 
@@ -67,17 +69,19 @@ def correction_inputs(width: int) -> list[np.ndarray]:
     cells = SIDE // 4
     points = np.array([[100, 100], [200, 200], [300, 50]], np.float32)
     maps = ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE))
-    sums = [rng.standard_normal((1, width, cells, cells)).astype(np.float32) for _ in range(2)]
+    of_image, of_features = rng.standard_normal((2, 1, width, cells, cells)).astype(np.float32)
+    weights = upsampling(cells, torch.empty(0)).numpy()
     logits = rng.standard_normal((1, 1, cells, cells)).astype(np.float32)
     positive = np.array([1, 0, 1], np.float32)
-    return [*sums, maps.disks()[None], maps.distances()[None], points[None], positive, logits]
+    changed = [maps.disks()[None], maps.distances()[None], points[None], positive, logits]
+    return [of_image, weights, weights, of_features, *changed]
 
 
 def first_inputs(image_graph: bytes) -> list[np.ndarray]:
     """What the image's graph keeps of a random image, and a click in the middle."""
     session = onnxruntime.InferenceSession(image_graph, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
-    opened, _ = session.run(None, {"image": image})
+    opened, *_ = session.run(None, {"image": image})
     middle = np.full((1, 2), SIDE / 2, np.float32)
     return [opened, disk_maps(middle, np.ones(1, np.bool_), (SIDE, SIDE))[:1][None]]
 
