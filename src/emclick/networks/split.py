@@ -181,17 +181,12 @@ class NarrowConv(nn.Module):
 
 def sum_of_squares(rows: Tensor) -> Tensor:
     """(P, C) -> (P,)."""
-    if (
-        torch.onnx.is_in_onnx_export()
-    ):  # one operator, in all threads; a power and a sum take four times as long
+    if torch.onnx.is_in_onnx_export():
+        # one operator, in all threads: in onnxruntime a power and a sum take four times as long
         return torch.onnx.ops.symbolic(
-            "ReduceSumSquare",
-            [rows, torch.tensor([1])],
-            {"keepdims": 0},
-            dtype=rows.dtype,
-            shape=rows.shape[:1],
+            "ReduceSumSquare", [rows, torch.tensor([1])], {"keepdims": 0}, dtype=rows.dtype, shape=rows.shape[:1],
             version=18,
-        )
+        )  # fmt: skip
     return rows.square().sum(1)
 
 
