@@ -32,7 +32,7 @@ def test_rows_differ_in_the_network_alone(row: Ablation) -> None:
     assert replace(recipe, name=whole.name, model=whole.model) == whole
     assert recipe.name == f"ablation-{row.key}"
     assert (recipe.model.base, recipe.model.correction) == ("mobilenet_v2", row.correction)
-    assert (recipe.steps, recipe.phases[0].batch, recipe.phases[0].crop_hw) == (300, 16, (192, 192))
+    assert (recipe.steps, recipe.phases[0].batch, recipe.phases[0].crop_hw) == (150, 16, (192, 192))
     assert all(source.dataset in SOURCES and source.root == "" for source in recipe.sources)
     with torch.device("meta"):
         network = build_network(recipe.method, recipe.model)

@@ -307,6 +307,7 @@ def test_two_windows_on_one_image(desk: Desk, desks: Callable[..., Desk]) -> Non
     now = left.stored(one)
     assert places(now) == [(300, 150), (340, 180), (320, 220), (150, 60)]
     assert right.active()["rle"] == now["rle"]  # type: ignore[index]
+    right.page.wait_for_timeout(320)  # so soon it would be half of a double click
     right.click(360, 250)
     assert places(left.stored(one))[-1] == (360, 250)
 
