@@ -152,7 +152,7 @@ def _is_photograph(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as picture:
         if "A" in picture.getbands():
             return False
-    grey = read_image(io.BytesIO(data))[..., 1]
+        grey = read_image(picture)[..., 1]
     counts = np.bincount(grey.reshape(-1), minlength=256)
     return bool(np.count_nonzero(counts) > 64 and counts[16:240].sum() > counts.sum() / 2)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -33,9 +32,6 @@ UNICODE_NAME = "café 写真 2.png"
 ROTATED_NAME = "rotated.jpg"
 UPRIGHT_TO_STORED = 6  # EXIF orientation: the camera was held upright, turn by 90 degrees to show it
 WAIT_MS = 60_000  # the machine may be busy; a passing test never waits this long
-
-# The page asks for an object that has changed; when `clear` has deleted it by then, the browser says so.
-DELETED_MEANWHILE = re.compile(r"404 .*/api/objects/[0-9a-f]+$")
 
 WATCH = """
 window.violations = [];
@@ -120,6 +116,7 @@ class Desk:
         self.page.add_init_script(WATCH)
         self.complaints: list[str] = []
         self.allowed: Callable[[str], bool] = lambda _: False  # complaints that the test provokes
+        self.cleared: set[str] = set()  # ids of objects that `clear` has deleted
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
@@ -154,6 +151,7 @@ class Desk:
     def clear(self) -> None:
         """Delete the objects of the open image."""
         for each in self.image["objects"]:
+            self.cleared.add(each["id"])
             self.client.delete(f"/api/objects/{each['id']}")
         self.wait("state.objects.length === 0")
 
@@ -261,7 +259,13 @@ class Desk:
         """Errors and warnings of the console and of the content security policy, but for those `allowed`."""
         violations = [] if self.page.is_closed() else self.page.evaluate("window.violations ?? []")
         told = [*self.complaints, *violations]
-        return [each for each in told if not self.allowed(each) and not DELETED_MEANWHILE.search(each)]
+        return [each for each in told if not self.allowed(each) and not self.is_of_cleared(each)]
+
+    def is_of_cleared(self, complaint: str) -> bool:
+        """Whether the page asked for an object that had changed, when `clear` had deleted it already."""
+        return "404" in complaint and complaint.endswith(
+            tuple(f"/api/objects/{each}" for each in self.cleared)
+        )
 
 
 def mask_of(one: dict[str, Any]) -> NDArray[np.bool_]:
