@@ -228,7 +228,7 @@ def test_a_very_ragged_mask_moves_fluently(desk: Desk, record_property: Callable
 
 PAINTED_AT_REST = """() => {
   const { width, height } = document.querySelector("#masks");
-  const copy = new OffscreenCanvas(width, height).getContext("2d");
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   return new Promise((done) => {
     const look = () => {
       copy.drawImage(document.querySelector("#masks"), 0, 0);
