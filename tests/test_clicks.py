@@ -6,12 +6,21 @@ import fractions
 import math
 from decimal import Decimal
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emclick.clicks import Click, ClickMaps, check_click, disk_maps, distance_maps, squared_distances
+from emclick.clicks import (
+    PATCH_CELLS,
+    Click,
+    ClickMaps,
+    check_click,
+    disk_maps,
+    distance_maps,
+    squared_distances,
+)
 from emclick.errors import ClickError, ClickTypeError
 from emclick.geometry import resize_bilinear
 from helpers import floats
@@ -79,6 +88,34 @@ def test_adding_clicks_one_by_one_gives_the_same_bits(clicks):
     assert maps.distances().tobytes() == whole.distances().tobytes()
     assert (maps.positive is None) == (not positive.any())
     assert (maps.negative is None) == (positive.all())
+
+
+@settings(max_examples=40, deadline=None)
+@given(POINTS)
+def test_patches_bring_each_pixel_of_the_disks_once(clicks):
+    points, positive = arrays(clicks)
+    maps = ClickMaps.of(points, positive, HW)
+    found = np.zeros_like(maps.disks())
+    for patch in maps.patches():
+        rows, columns, _ = patch.cells.shape
+        found[patch.top : patch.top + rows, patch.left : patch.left + columns] += patch.cells
+        assert (rows, columns) == (min(PATCH_CELLS, HW[0] // 4), min(PATCH_CELLS, HW[1] // 4))
+        near = np.pad(patch.cells.any(axis=2), 2)  # beyond the border there is nothing to feel it
+        inside = np.pad(np.ones(patch.cells.shape[:2], bool), 2)
+        grown = cv2.dilate(near.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        for over, start, size, whole in (
+            (grown & ~inside, patch.top, rows, HW[0] // 4), (grown.T & ~inside.T, patch.left, columns, HW[1] // 4)
+        ):  # fmt: skip
+            assert start == 0 or not over[:2].any()
+            assert start + size == whole or not over[-2:].any()
+    assert np.array_equal(found, maps.disks())
+
+
+def test_the_same_click_again_brings_no_patch():
+    one = ClickMaps(HW).add(floats([10, 20]), True)
+    two = one.add(floats([10, 20]), True)
+    assert two.patches() == one.patches()
+    assert len(two.add(floats([10, 20]), False).patches()) == 2
 
 
 def test_adding_leaves_the_old_maps_alone():

@@ -70,11 +70,12 @@ def correction_inputs(width: int) -> list[np.ndarray]:
     points = np.array([[100, 100], [200, 200], [300, 50]], np.float32)
     maps = ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE))
     of_image, of_features = rng.standard_normal((2, 1, width, cells, cells)).astype(np.float32)
-    weights = upsampling(cells, torch.empty(0)).numpy()
+    rows = upsampling(cells, torch.empty(0)).numpy()
+    columns = np.ascontiguousarray(rows.transpose(0, 2, 1))
     logits = rng.standard_normal((1, 1, cells, cells)).astype(np.float32)
     positive = np.array([1, 0, 1], np.float32)
-    changed = [maps.disks()[None], maps.distances()[None], points[None], positive, logits]
-    return [of_image, weights, weights, of_features, *changed]
+    changed = [maps.distances()[None], points[None], positive, logits]
+    return [of_image, rows, columns, of_features, *changed]
 
 
 def first_inputs(image_graph: bytes) -> list[np.ndarray]:

@@ -22,6 +22,12 @@ Float = NDArray[np.float32]
 RADIUS_PX = 5
 """Radius of a click's disk, in frame pixels."""
 
+_CHANNELS = 2 * GRID**2  # of a cell, in the disk maps
+_REACH = 2  # cells on either side that the first layer's two 3x3 convolutions read
+_NO_POINTS = np.zeros((0, 2), np.float32)
+PATCH_CELLS = math.ceil((2 * RADIUS_PX + GRID) / GRID) + 2 * _REACH
+"""Side of the square of cells in which the network's first layer can feel a disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Click:
@@ -94,6 +100,36 @@ def _squared_distance(row: np.float32, column: np.float32, rows: NDArray, column
     return np.square(down)[:, None] + np.square(across)
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class DiskPatch:
+    """What one click adds to the disk maps, and no click of its polarity before it.
+
+    Attributes:
+        pixels: where it makes the flat (h/4, w/4, 32) map of both polarities 1.
+        top, left: the first of the cells that can feel it in the network's first layer, which are
+            `PATCH_CELLS` squared, or fewer in a smaller map.
+        cells: (rows, columns, 32) float32 in {0, 1}: these cells of a map of `pixels` alone.
+    """
+
+    pixels: NDArray[np.intp]
+    top: int
+    left: int
+    cells: Float
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.intp], grid_hw: tuple[int, int]) -> DiskPatch:
+        """The patch of at least one pixel of a disk in a map of (h/4, w/4) cells."""
+        places, channels = np.divmod(pixels, _CHANNELS)
+        at = np.divmod(places, grid_hw[1])
+        sides = [min(PATCH_CELLS, size) for size in grid_hw]
+        top, left = (
+            min(max(int(each.min()) - _REACH, 0), size - side) for each, size, side in zip(at, grid_hw, sides)
+        )
+        cells = np.zeros((*sides, _CHANNELS), np.float32)
+        cells[at[0] - top, at[1] - left, channels] = 1
+        return cls(pixels, top, left, cells)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _PolarityMaps:
     """Of the clicks of one polarity.
@@ -101,12 +137,14 @@ class _PolarityMaps:
     Attributes:
         nearest: (R, C) float32 px², squared distance to the nearest click where the sampler reads.
         distances: (h/4, w/4) float32, the distance map.
-        disks: per click, where its disk is 1 in the flat (h/4, w/4, 32) map of both polarities.
+        points: (N, 2) float32, (row, column) of the clicks in the order made.
+        patches: of those of them that add something to the disk maps.
     """
 
     nearest: Float
     distances: Float
-    disks: tuple[NDArray[np.intp], ...]
+    points: Float
+    patches: tuple[DiskPatch, ...]
 
 
 @lru_cache(maxsize=8)
@@ -149,11 +187,16 @@ class ClickMaps:
         Channel `16 * negative + 4 * (row % 4) + column % 4` of cell (row // 4, column // 4): the full
         resolution in the layout that the correction network reads (pixel unshuffle, channels last).
         """
-        maps = np.zeros((*self._grid_hw, 2 * GRID**2), np.float32)
-        every = [disk for own in (self.positive, self.negative) if own is not None for disk in own.disks]
-        if every:
-            maps.reshape(-1)[np.concatenate(every)] = 1
+        maps = np.zeros((*self._grid_hw, _CHANNELS), np.float32)
+        for patch in self.patches():
+            maps.reshape(-1)[patch.pixels] = 1
         return maps
+
+    def patches(self) -> tuple[DiskPatch, ...]:
+        """What `disks` is made of, the positive clicks' first. Maps with a click more share them."""
+        return tuple(
+            patch for own in (self.positive, self.negative) if own is not None for patch in own.patches
+        )
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
@@ -177,16 +220,23 @@ class ClickMaps:
         if old is not None:
             np.minimum(nearest, old.nearest, out=nearest)
         distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
-        disk = self._disk(positive, row, column)
-        return _PolarityMaps(nearest, distances, (disk,) if old is None else (*old.disks, disk))
+        points, patches = (_NO_POINTS, ()) if old is None else (old.points, old.patches)
+        pixels = self._disk(positive, row, column, points)
+        if len(pixels):
+            patches = (*patches, DiskPatch.of(pixels, self._grid_hw))
+        return _PolarityMaps(nearest, distances, np.vstack([points, (row, column)]), patches)
 
-    def _disk(self, positive: bool, row: np.float32, column: np.float32) -> NDArray[np.intp]:
-        """Where a click's disk is 1 in the flat map of `disks`."""
+    def _disk(self, positive: bool, row: np.float32, column: np.float32, before: Float) -> NDArray[np.intp]:
+        """Where a click makes the flat map of `disks` 1 that the clicks `before`, (N, 2), left 0."""
         reach = [
             np.arange(max(0, math.floor(at) - RADIUS_PX), min(size, math.ceil(at) + RADIUS_PX + 1))
             for at, size in zip((row, column), self.frame_hw)
         ]
-        inside = np.nonzero(_squared_distance(row, column, *reach) <= np.float32(RADIUS_PX**2))
+        radius = np.float32(RADIUS_PX**2)
+        new = _squared_distance(row, column, *reach) <= radius
+        for other in before[np.abs(before - (row, column)).max(axis=1) <= 2 * RADIUS_PX]:
+            new &= _squared_distance(*other, *reach) > radius
+        inside = np.nonzero(new)
         rows, columns = (indices[found] for indices, found in zip(reach, inside))
         cell = rows // GRID * self._grid_hw[1] + columns // GRID
         channel = rows % GRID * GRID + columns % GRID

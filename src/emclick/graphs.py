@@ -1,7 +1,7 @@
-"""The three graphs of an exported model: what goes in, what comes out. The manifest is written from here.
+"""The graphs of an exported model: what goes in, what comes out. The manifest is written from here.
 
 Sizes: a frame of (H, W) pixels, both multiples of 4; h = H/4, w = W/4; C channels of the correction network;
-N clicks. Everything is float32, batch 1, and H, W and N are free.
+N clicks; a, b: rows and columns of a part of the cells. Everything is float32, batch 1, and all sizes but C are free.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emclick.files import write_text
 from emclick.spec import ModelSpec
 
 MANIFEST_NAME = "graphs.json"
-FORMAT = "emclick-graphs-3"
+FORMAT = "emclick-graphs-4"
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ _OPENED = Array(
 _IMAGE_SUMS = Array(
     "image_sums", "1, C, h, w", "any", "the image's share of the correction network's first layer"
 )
-_WEIGHTS = "how the mask before is upsampled: bilinear, corners aligned"
-_ROWS = Array("rows", "H, h", "0 to 1", _WEIGHTS)
-_COLUMNS = Array("columns", "W, w", "0 to 1", _WEIGHTS)
+_WEIGHTS = "how the mask before is upsampled (bilinear, corners aligned): [k, i, j] is the weight of"
+_ROWS = Array("rows", "4, h, h", "0 to 1", f"{_WEIGHTS} its row j in frame row 4 i + k")
+_COLUMNS = Array("columns", "4, w, w", "0 to 1", f"{_WEIGHTS} its column i in frame column 4 j + k")
 _FEATURE_SUMS = Array(
     "feature_sums", "1, C, h, w", "any", "the object's features, ready for the correction network"
 )
@@ -79,15 +79,21 @@ GRAPHS = {
         (_OPENED, Array("click_map", "1, 1, H, W", "0 or 1", f"of the first positive click alone: {_DISK}")),
         (Array("coarse_logits", "1, 1, h, w", "any", "the previous logits of the first correction"), _FEATURE_SUMS),
     ),
+    "click": Graph(
+        "once per click, on some cells round it",
+        (Array("disks", "1, a, b, 32", "0 or 1", f"{_DISK}; the pixel of row r and column c is channel 16 * negative + "
+               "4 * (r % 4) + c % 4 of cell (r // 4, c // 4). Any part of the (h, w) cells that has two cells of "
+               "zeros, or the frame's border, around the ones"),),
+        (Array("click_sums", "1, C, a, b", "any", "to be added to image_sums at these cells"),),
+    ),
     "correction": Graph(
         "at every click, the first included",
         (
-            _IMAGE_SUMS,
+            Array("image_sums", "1, C, h, w", "any", "those of the image, and added to them click_sums of all clicks. "
+                  "Disks of a polarity that overlap count once: let no click bring ones that an earlier one brought"),
             _ROWS,
             _COLUMNS,
             _FEATURE_SUMS,
-            Array("disks", "1, h, w, 32", "0 or 1", f"over all clicks of a polarity: {_DISK}; the pixel of row r and "
-                  "column c is channel 16 * negative + 4 * (r % 4) + c % 4 of cell (r // 4, c // 4)"),
             Array("distances", "1, 2, h, w", "0 to 1", "distance in px to the nearest positive (0), negative (1) click "
                   "over sqrt(H*H + W*W), at frame size, resized to h, w: bilinear, corners aligned; a polarity without "
                   "clicks has the distance 1 px everywhere"),
@@ -121,7 +127,7 @@ def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -
         "short_side": card.short_side,
         "templates": card.spec.correction.templates,
         "sizes": "H, W: the frame, multiples of 4, H * W / 16 at least `templates`; h = H/4, w = W/4; C channels; "
-        "N clicks; everything float32",
+        "N clicks; a, b: rows and columns of a part of the cells; everything float32",
         "check": dict(check),
         "graphs": {
             name: {

@@ -11,7 +11,7 @@ import torch
 from emclick.clicks import ClickMaps, disk_maps
 from emclick.networks.export import TOLERANCE, check_runtime
 from emclick.networks.model import EmcNetwork
-from emclick.runtimes.base import CorrectionInput, Runtime
+from emclick.runtimes.base import CorrectionInput, PartsRuntime, Runtime
 
 SIZES = [(64, 100), (92, 68)]  # for all tests: some runtimes take a second to prepare for a size
 
@@ -28,9 +28,7 @@ def inputs_of(
     first = np.stack([disk_maps(each[:1], positive[:1], frame_hw)[:1] for each in points])
     maps = [ClickMaps.of(each, positive, frame_hw) for each in points]
     return frames, first, CorrectionInput(
-        np.stack([each.disks() for each in maps]),
-        np.stack([each.distances() for each in maps]),
-        points, positive, (4 * random.standard_normal((batch, 1, *grid))).astype(np.float32),
+        maps, points, positive, (4 * random.standard_normal((batch, 1, *grid))).astype(np.float32),
     )  # fmt: skip
 
 
@@ -82,8 +80,8 @@ class RuntimeContract:
             alone = runtime.open(frames[i : i + 1])
             own, own_coarse = runtime.first(alone, first[i : i + 1])
             one = CorrectionInput(
-                *(getattr(inputs, name)[i : i + 1] for name in ("disks", "distances", "points")),
-                inputs.positive, inputs.previous_logits[i : i + 1],
+                *(getattr(inputs, name)[i : i + 1] for name in ("maps", "points")), inputs.positive,
+                inputs.previous_logits[i : i + 1],
             )  # fmt: skip
             np.testing.assert_allclose(coarse[i], own_coarse[0], atol=self.tolerance)
             np.testing.assert_allclose(logits[i], runtime.correct(alone, own, one)[0], atol=self.tolerance)
@@ -102,9 +100,24 @@ class RuntimeContract:
             assert np.array_equal(logits[0][i], logits[1][i])
             assert np.array_equal(firsts[i][1], before[i])
 
+    def test_a_correction_that_fails_leaves_no_trace(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frames, first, inputs = inputs_of(SIZES[0])
+        image = runtime.open(frames)
+        features, _ = runtime.first(image, first)
+        before = np.array(runtime.correct(image, features, inputs))
+        if isinstance(runtime, PartsRuntime):
+            with monkeypatch.context() as patched:
+                patched.setattr(type(runtime), "run", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    runtime.correct(image, features, inputs)
+        assert np.array_equal(before, runtime.correct(image, features, inputs))
+
     def test_inputs_are_not_written_to(self, runtime: Runtime) -> None:
         frames, first, inputs = inputs_of(SIZES[0])
-        arrays = [frames, first, inputs.disks, inputs.distances, inputs.points, inputs.previous_logits]
+        patches = [patch.cells for maps in inputs.maps for patch in maps.patches()]
+        arrays = [frames, first, *patches, inputs.points, inputs.previous_logits]
         before = [each.copy() for each in arrays]
         image = runtime.open(frames)
         features, _ = runtime.first(image, first)

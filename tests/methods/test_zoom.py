@@ -241,15 +241,33 @@ def test_the_second_click_looks_at_the_object():
     assert np.abs(np.subtract(mask_box(prediction.mask), (60, 100, 80, 124))).max() <= 4
 
 
-def test_the_fourth_click_looks_closer():
-    method = zooming()
-    state = method.start(method.open(scene()))
+LATER = [Click(120, 65), Click(102, 78), Click(121, 62), Click(103, 61)]
+
+
+def sides_of(method: EmcMethod, state, clicks) -> list[int]:
+    """The frame's shorter side at each click."""
     sides = []
-    for click in (Click(110, 70), Click(120, 65), Click(102, 78), Click(121, 62), Click(103, 61)):
+    for click in clicks:
         state, _ = method.step(state, click)
         sides.append(min(state.look.view((120, 200)).frame_hw))
-    assert sides == [32, 32, 32, 48, 48]
+    return sides
+
+
+def test_the_fourth_click_looks_closer():
+    method = zooming()
+    start = method.start(method.open(scene()))
+    assert sides_of(method, start, [Click(110, 70), *LATER]) == [32, 32, 32, 48, 48]
     assert [frame_side(FINE_FROM, side) for side in (32, 256, 320, 512)] == [48, 384, 384, 512]
+
+
+def test_a_given_mask_stands_for_two_clicks():
+    method = zooming()
+    opened = method.open(scene())
+    mask = np.zeros((120, 200), bool)
+    mask[58:84, 98:126] = True
+    assert sides_of(method, method.start(opened, mask), LATER[:3]) == [32, 48, 48]
+    brushed = method.set_mask(method.step(method.start(opened), Click(110, 70))[0], mask)
+    assert sides_of(method, method.set_mask(brushed, mask), LATER[:1]) == [48]
 
 
 def test_getting_ready_runs_the_base_network_for_what_comes_next():

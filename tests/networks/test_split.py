@@ -64,7 +64,7 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
     parts = split(network)
     image = torch.rand(1, 3, *frame_hw)
     maps, found = ClickMaps(1, frame_hw), []
-    opened, *kept = parts.image(image)
+    opened, image_sums, *weights = parts.image(image)
     previous = feature_sums = features = None
 
     def add(ours: torch.Tensor, plain: torch.Tensor) -> None:
@@ -82,9 +82,9 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
         plain = network.correct(image, features, clicks, previous)
         disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
         ours = parts.correction(
-            *kept,
+            image_sums + parts.click(disks),
+            *weights,
             feature_sums,
-            disks,
             clicks.distances,
             clicks.points,
             clicks.positive[0].float(),
@@ -118,7 +118,7 @@ def test_the_plain_network_is_left_as_it_was() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (13, 8)])
 def test_cells_of_the_upsampled_logits(size: tuple[int, int]) -> None:
     logits = torch.randn(1, 1, *size)
-    full = upsample_to(logits, (4 * size[0], 4 * size[1]))
-    expected = F.pixel_unshuffle(full, 4).permute(0, 2, 3, 1)
+    expected = F.pixel_unshuffle(upsample_to(logits, (4 * size[0], 4 * size[1])), 4)
     rows, columns = (upsampling(side, logits) for side in size)
-    torch.testing.assert_close(upsampled_cells(logits, rows, columns), expected, atol=1e-5, rtol=1e-5)
+    found = upsampled_cells(logits, rows, columns.transpose(1, 2))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

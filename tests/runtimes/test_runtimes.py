@@ -22,6 +22,7 @@ from emclick.networks.checkpoint import load_model, save_model
 from emclick.networks.export import export_model
 from emclick.networks.model import EmcNetwork
 from emclick.runtimes.base import Runtime
+from emclick.runtimes.torch import TorchRuntime
 from emclick.spec import CorrectionSpec, ModelSpec
 
 
@@ -110,6 +111,15 @@ class TestTorch(RuntimeContract):
     @classmethod
     def runtime(cls, folder: Path) -> Runtime:
         return zoo.load(folder, runtime="torch").runtime
+
+
+class TestTorchInParts(RuntimeContract):
+    """What runs on CUDA, in float32, here on the CPU."""
+
+    @pytest.fixture(scope="module")
+    @classmethod
+    def runtime(cls, network: EmcNetwork) -> Runtime:
+        return TorchRuntime(network)
 
 
 class TestTorchBf16(RuntimeContract):

@@ -18,6 +18,7 @@ from emclick.annotations.model import Rle
 from emclick.clicks import Click
 from emclick.errors import ClickError, HistoryError
 from emclick.images import read_image
+from emclick.methods.emc import READY_AFTER_S
 from emclick.session import Session
 from emclick.web.actions import Actions
 from emclick.web.cleaning import CLEANERS, changed_box
@@ -124,13 +125,21 @@ def test_an_initial_mask_is_corrected(bench: Bench) -> None:
     assert np.array_equal(bench.project.objects.get(one).rle.decode(), blob(*HW))
 
 
+def settled(runtime: FakeRuntime) -> int:
+    """How many calls there were once zoom-in has prepared what comes after the last click."""
+    calls = -1
+    while calls != len(runtime.calls):
+        calls = len(runtime.calls)
+        time.sleep(5 * READY_AFTER_S)
+    return calls
+
+
 def test_undo_and_redo_run_no_network(bench: Bench) -> None:
     one = bench.new()
     states = [bench.project.objects.get(one)]
     for x, y, positive in POINTS:
         states.append(bench.actions.click(one, Click(x, y, positive), NONE).state)
-    time.sleep(0.05)  # what zoom-in prepares behind
-    calls = len(bench.model.runtime.calls)
+    calls = settled(bench.model.runtime)
     for expected in reversed(states[:-1]):
         assert bench.actions.move(one, -1, NONE).state.rle == expected.rle
     for expected in states[1:]:

@@ -114,7 +114,7 @@ class FrameClicks:
         positive = np.array(chosen) < 2
         points = self.points[chosen]
         maps = before.add(points[-1], bool(positive[-1]))
-        inputs = CorrectionInput(maps.disks()[None], maps.distances()[None], points[None], positive, previous)
+        inputs = CorrectionInput([maps], points[None], positive, previous)
         return np.array(
             self.runtime.correct(image, features, inputs), np.float32
         )  # a copy, as a method makes

@@ -43,10 +43,10 @@ def export_command(
 ) -> None:
     """Write a model as ONNX graphs, which run without PyTorch.
 
-    Three graphs, float32, batch 1, any height, width and number of clicks: `image.onnx` (once per image),
-    `first.onnx` (first click of an object) and `correction.onnx` (every click). `graphs.json` beside them names
-    every input and output with its shape, range and meaning. Before anything is written, the graphs are run on
-    photographs and held to PyTorch. The folder is a model for every command's --model.
+    Four graphs, float32, batch 1, any height, width and number of clicks: `image.onnx` (once per image),
+    `first.onnx` (first click of an object), `click.onnx` (a click's place) and `correction.onnx` (every click).
+    `graphs.json` beside them names every input and output with its shape, range and meaning. Before anything is
+    written, the graphs are run on photographs and held to PyTorch. The folder is a model for every command's --model.
 
     8-bit integers are not exact: measure what they cost with `emclick evaluate --precision int8`, and what they bring
     on your CPU with `emclick bench --precision fp32,int8`.

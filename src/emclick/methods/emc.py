@@ -21,7 +21,7 @@ from emclick.errors import FrameError, OptionError
 from emclick.geometry import GRID, MAX_SHORT_SIDE, Box, View, resize_bilinear
 from emclick.methods.base import Method, Options, PaperProtocol
 from emclick.methods.checks import check_image, check_mask, check_next, remembered
-from emclick.methods.zoom import Look, carry_logits, choose_box, frame_side, mask_box, shown_box
+from emclick.methods.zoom import MASK_CLICKS, Look, carry_logits, choose_box, frame_side, mask_box, shown_box
 from emclick.prediction import PackedMask, Prediction, sigmoid
 from emclick.runtimes.base import CorrectionInput, EmcRuntime
 from emclick.spec import ModelSpec
@@ -94,6 +94,7 @@ class EmcState:
         forced: (B, 1, h/4, w/4) int8, 1 or -1 where merging overrode the sign of `logits`, else 0.
         maps: per view; None if compacted.
         extent: the box of the mask, in image pixels, with zoom-in; None without a mask.
+        ahead: how many clicks' work a given mask has done.
     """
 
     opened: OpenedImage
@@ -104,6 +105,7 @@ class EmcState:
     forced: NDArray[np.int8] | None = None
     maps: tuple[ClickMaps, ...] | None = None
     extent: Box | None = None
+    ahead: int = 0
 
 
 class EmcMethod(Method[OpenedImage, EmcState]):
@@ -149,7 +151,8 @@ class EmcMethod(Method[OpenedImage, EmcState]):
     def set_mask(self, state: EmcState, mask: Mask) -> EmcState:
         check_mask(mask, state.opened.image_hw)
         extent = mask_box(mask) if self.options.zoom_in else None
-        return replace(state, logits=None, forced=None, given=PackedMask.pack(mask), extent=extent)
+        given = PackedMask.pack(mask)
+        return replace(state, logits=None, forced=None, given=given, extent=extent, ahead=MASK_CLICKS)
 
     def step(self, state: EmcState, click: Click) -> tuple[EmcState, Prediction]:
         opened = state.opened
@@ -163,8 +166,7 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         points = np.stack([_points(seen, view) for view in frame.views])
         maps = self._maps(state if look == state.look else None, seen, points, frame)
         inputs = CorrectionInput(
-            disks=np.stack([each.disks() for each in maps]),
-            distances=np.stack([each.distances() for each in maps]),
+            maps=maps,
             points=points,
             positive=np.array([each.positive for each in seen]),
             previous_logits=first.coarse if previous is None else previous,
@@ -174,7 +176,7 @@ class EmcMethod(Method[OpenedImage, EmcState]):
             logits = np.array(
                 self.runtime.correct(frame.prepared.result(), first.features, inputs), np.float32
             )
-        result = EmcState(opened, look, clicks, logits, maps=maps)
+        result = EmcState(opened, look, clicks, logits, maps=maps, ahead=state.ahead)
         if self.options.progressive_merge:
             result = self._merged(state, result, logits, click)
         prediction = self.predict(result)
@@ -253,7 +255,7 @@ class EmcMethod(Method[OpenedImage, EmcState]):
             return self._whole
         hw, side = state.opened.image_hw, self.options.short_side
         box = choose_box(state.look.box, state.extent, state.clicks, click, hw, side)
-        look = Look(box, frame_side(len(state.clicks) + 1, side))
+        look = Look(box, frame_side(state.ahead + len(state.clicks) + 1, side))
         # in proportion a part may be nearer to a square than the image, and have fewer cells
         return look if _cells(look.view(hw)) >= self.templates else look._replace(box=None)
 

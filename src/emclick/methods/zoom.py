@@ -48,6 +48,9 @@ FINEST_SIDE = 384
 FINE_FROM = 4
 """The click from which on the frame is finer: what three clicks did not get right wants a closer look."""
 
+MASK_CLICKS = 2
+"""Clicks before that one that a given mask stands for: what it leaves to do is mostly at its edge."""
+
 
 class Look(NamedTuple):
     """What a step looks at.

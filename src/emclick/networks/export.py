@@ -20,7 +20,7 @@ import torch
 from torch.export import Dim
 
 from emclick.card import CARD_NAME, Card, read_card
-from emclick.clicks import ClickMaps, disk_maps
+from emclick.clicks import PATCH_CELLS, ClickMaps, disk_maps
 from emclick.errors import CheckpointError, OptionError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.geometry import View
@@ -115,8 +115,7 @@ def check_runtime(
             ours = ours.add(point, positive)
             wanted = network.correct(pixels, base.features, maps.input(), previous)
             given = CorrectionInput(
-                ours.disks()[None], ours.distances()[None], points[None, :number],
-                np.array([each[2] for each in shares[:number]]), previous.numpy(),
+                [ours], points[None, :number], np.array([each[2] for each in shares[:number]]), previous.numpy()
             )  # fmt: skip
             error = compare(runtime.correct(opened, features, given), wanted)
             if (
@@ -154,7 +153,7 @@ def smallest_gap(
 def export_model(
     model: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, *, check: bool = True
 ) -> Check | None:
-    """Write the graphs of a model: `image.onnx`, `first.onnx`, `correction.onnx` and `graphs.json`.
+    """Write the graphs of a model: `image.onnx`, `first.onnx`, `click.onnx`, `correction.onnx` and `graphs.json`.
 
     Args:
         model: name of the zoo, or a model folder.
@@ -211,22 +210,21 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
     reduced = _TRACED_HW[0] // opened.shape[2]
     opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
     cells = (_TRACED_HW[0] // 4, _TRACED_HW[1] // 4)
-    changed = (
-        torch.zeros(1, *cells, 32), torch.rand(1, 2, *cells), 100 * torch.rand(1, 3, 2), torch.ones(3), coarse
-    )  # fmt: skip
+    changed = (torch.rand(1, 2, *cells), 100 * torch.rand(1, 3, 2), torch.ones(3), coarse)
+    patch = torch.zeros(1, PATCH_CELLS, PATCH_CELLS + 1, 2 * 4**2)
     return {
         "image": _export("image", parts.image, (image,), (frame,)),
         "first": _export("first", parts.first, (opened, click_map), (opened_size, frame)),
+        "click": _export("click", parts.click, (patch,), ({1: Dim("a", min=2), 2: Dim("b", min=2)},)),
         "correction": _export(
             "correction",
             parts.correction,
             (*kept, feature_sums, *changed),
             (
                 grid,
-                {0: 4 * height, 1: height},
-                {0: 4 * width, 1: width},
+                {1: height, 2: height},
+                {1: width, 2: width},
                 grid,
-                {1: height, 2: width},
                 grid,
                 {1: clicks},
                 {0: clicks},

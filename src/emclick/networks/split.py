@@ -1,17 +1,18 @@
 """A network made ready to run: the same sums with each thing done once. What the runtimes run and export writes.
 
-Three parts, by what they depend on, each for a batch of one:
+Four parts, by what they depend on, each for a batch of one:
 
 - `ImagePart`: the image. Once per image, before any click.
 - `FirstPart`: the first click. Once per object.
-- `CorrectionPart`: everything a click changes.
+- `ClickPart`: one click's place. Once per click, on a few cells.
+- `CorrectionPart`: everything else that a click changes.
 
 Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
 
 - BatchNorm is folded into the convolution before it.
 - The corrector's first layer of the image, clicks and mask, and its first layer of the cached features, are
   linear up to their ReLU. The image's share (all biases included) and the features' share are summed maps that
-  are kept; what a click changes is added before the ReLU.
+  are kept; what a click changes is added before the ReLU. A click's disk changes a few cells, once.
 - Query and key of the correlation are linear: `q . (K f + b) = (q K) . f + q . b`, so that Q is needed at the
   templates alone and the key map not at all.
 - A 1x1 convolution over scales that were brought to one size is done at each scale's own size.
@@ -56,14 +57,15 @@ class ImagePart(nn.Module):
 
         Returns:
             The backbone's tensor before the click; image sums (1, C, H/4, W/4); how logits are upsampled, see
-            `upsampling`: rows (H, H/4) and columns (W, W/4).
+            `upsampled_cells`: rows (4, H/4, H/4) and columns (4, W/4, W/4).
         """
         opened = self.backbone.before_click(image)
         branch = getattr(self.backbone, "click_branch", None)
         if isinstance(branch, FoldedClickBranch):
             opened = opened + branch.unclicked(image[:, :1])
         sums = self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
-        return opened, sums, upsampling(sums.shape[2], image), upsampling(sums.shape[3], image)
+        rows, columns = upsampling(sums.shape[2], image), upsampling(sums.shape[3], image).transpose(1, 2)
+        return opened, sums, rows, columns
 
 
 class FirstPart(nn.Module):
@@ -83,15 +85,28 @@ class FirstPart(nn.Module):
         return output.coarse_logits, self.sums(self.projection(output.features))
 
 
+class ClickPart(nn.Module):
+    """What a click's disk adds to the corrector's first layer."""
+
+    def __init__(self, corrector: Any) -> None:
+        super().__init__()
+        self.sums = corrector.input1.share(IMAGE_CHANNELS, IMAGE_CHANNELS + DISK_CHANNELS)
+
+    def forward(self, disks: Tensor) -> Tensor:
+        """Cells of disk maps (1, a, b, 32), see `emclick.clicks.DiskPatch` -> sums (1, C, a, b)."""
+        return self.sums(disks.permute(0, 3, 1, 2))
+
+
 class CorrectionPart(nn.Module):
-    """The rest of the corrector: everything a click changes, from kept sums to logits."""
+    """The rest of the corrector: everything else that a click changes, from kept sums to logits."""
 
     def __init__(self, corrector: Any) -> None:
         super().__init__()
         spec: CorrectionSpec = corrector.spec
         self.spec = spec
         width = spec.width
-        self.own1 = corrector.input1.share(IMAGE_CHANNELS, IMAGE_CHANNELS + DISK_CHANNELS + STRIDE**2)
+        before = IMAGE_CHANNELS + DISK_CHANNELS
+        self.own1 = corrector.input1.share(before, before + STRIDE**2)
         self.own2 = corrector.input2
         self.own3 = corrector.fusion[0].share(width, 2 * width)
         self.fusion = corrector.fusion[1]
@@ -103,10 +118,9 @@ class CorrectionPart(nn.Module):
         self.refine1, self.refine2 = corrector.refine1, corrector.refine2
         self.predict = NarrowConv(corrector.predict)
 
-    def fuse(self, image_sums: Tensor, feature_sums: Tensor, disks: Tensor, previous: Tensor) -> Tensor:
-        """The fused feature F (1, C, h, w); previous is the mask before, (1, h, w, 16) logits of cells."""
-        changed = torch.cat([disks, torch.sigmoid(previous)], 3).permute(0, 3, 1, 2)
-        own = self.own2(F.relu(image_sums + self.own1(changed)))
+    def fuse(self, image_sums: Tensor, feature_sums: Tensor, previous: Tensor) -> Tensor:
+        """The fused feature F (1, C, h, w); previous is the mask before, (1, 16, h, w) logits of cells."""
+        own = self.own2(F.relu(image_sums + self.own1(torch.sigmoid(previous))))
         return self.fusion(F.relu(feature_sums + self.own3(own)))
 
     def choose(
@@ -123,7 +137,7 @@ class CorrectionPart(nn.Module):
                 exact = pixels.float()
                 places = rows * width + columns
                 # a power, not a quotient of norms: OpenVINO would compute that in bfloat16
-                inverse = sum_of_squares(exact).clamp_min(1e-24).pow(-0.5)
+                inverse = norms(exact).clamp_min(1e-12).pow(-1)
                 clicked = exact.index_select(0, places) * inverse.index_select(0, places)[:, None]
                 similarity = (clicked @ exact.t()) * inverse
             chosen = positive[:, None]
@@ -132,17 +146,16 @@ class CorrectionPart(nn.Module):
         return near.topk(self.spec.templates, dim=1).indices
 
     def forward(
-        self, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor, disks: Tensor, distances: Tensor,
+        self, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor, distances: Tensor,
         points: Tensor, positive: Tensor, previous_logits: Tensor,
     ) -> Tensor:  # fmt: skip
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 
         Args:
-            image_sums: (1, C, h, w) from `ImagePart`.
-            rows: (H, h) likewise.
-            columns: (W, w) likewise.
+            image_sums: (1, C, h, w) from `ImagePart`, with those of all clicks' disks from `ClickPart`.
+            rows: (4, h, h) from `ImagePart`.
+            columns: (4, w, w) likewise.
             feature_sums: (1, C, h, w) from `FirstPart`.
-            disks: (1, h, w, 32) in {0, 1}: disk maps, channel `16 * negative + 4 * (row % 4) + column % 4`.
             distances: (1, 2, h, w) distance maps, positive then negative.
             points: (1, N, 2) (row, column) in the frame.
             positive: (N,) 1.0 for a positive click, 0.0 for a negative one.
@@ -152,7 +165,7 @@ class CorrectionPart(nn.Module):
             Logits (1, 1, h, w).
         """
         spec = self.spec
-        fused = self.fuse(image_sums, feature_sums, disks, upsampled_cells(previous_logits, rows, columns))
+        fused = self.fuse(image_sums, feature_sums, upsampled_cells(previous_logits, rows, columns))
         size_hw = fused.shape[-2:]
         pixels = to_pixels(fused)
         chosen = self.choose(pixels, size_hw, points, positive, distances).flatten()
@@ -179,15 +192,14 @@ class NarrowConv(nn.Module):
         return self.shifts(self.products(x))
 
 
-def sum_of_squares(rows: Tensor) -> Tensor:
+def norms(rows: Tensor) -> Tensor:
     """(P, C) -> (P,)."""
     if torch.onnx.is_in_onnx_export():
-        # one operator, in all threads: in onnxruntime a power and a sum take four times as long
+        # one operator, in all threads; the exporter would take the root of a sum of powers
         return torch.onnx.ops.symbolic(
-            "ReduceSumSquare", [rows, torch.tensor([1])], {"keepdims": 0}, dtype=rows.dtype, shape=rows.shape[:1],
-            version=18,
+            "ReduceL2", [rows, torch.tensor([1])], {"keepdims": 0}, dtype=rows.dtype, shape=rows.shape[:1], version=18
         )  # fmt: skip
-    return rows.square().sum(1)
+    return torch.linalg.vector_norm(rows, dim=1)
 
 
 def to_pixels(maps: Tensor) -> Tensor:
@@ -201,22 +213,26 @@ def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
 
 
 def upsampled_cells(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(1, 1, h, w) -> (1, h, w, 16): upsampled by 4 with aligned corners, `4 * row + column` of a cell last.
+    """(1, 1, h, w) -> (1, 16, h, w): upsampled by 4 with aligned corners, channel `4 * row + column` of a cell.
 
-    Two products with matrices of interpolation weights, `upsampling` of h and of w: cheaper than a resize here.
+    Two products with matrices of interpolation weights: cheaper than a resize here.
+
+    Args:
+        logits: to be upsampled.
+        rows: (4, h, h), `upsampling` of h.
+        columns: (4, w, w), `upsampling` of w, each transposed.
     """
     height, width = logits.shape[-2:]
-    full = rows @ logits[0, 0] @ columns.t()  # (4h, 4w)
-    cells = full.reshape(height, STRIDE, width, STRIDE).permute(0, 2, 1, 3)
-    return cells.reshape(1, height, width, STRIDE**2)
+    lines = rows.reshape(-1, height) @ logits[0, 0]  # (4h, w)
+    return (lines.reshape(STRIDE, 1, height, width) @ columns).reshape(1, STRIDE**2, height, width)
 
 
 def upsampling(size: int, like: Tensor) -> Tensor:
-    """(4 * size, size): [i, j] is the weight of sample j in sample i of four times as many, corners aligned."""
+    """(4, size, size): [k, i, j] is the weight of sample j in sample 4 i + k of four times as many, corners aligned."""
     samples = torch.arange(size, device=like.device, dtype=torch.float32)
-    finer = torch.arange(STRIDE * size, device=like.device, dtype=torch.float32)
+    finer = STRIDE * samples + torch.arange(STRIDE, device=like.device, dtype=torch.float32)[:, None]
     place = finer * ((size - 1) / (STRIDE * size - 1))
-    return (1 - (place[:, None] - samples).abs()).clamp_min(0).to(like.dtype)
+    return (1 - (place[..., None] - samples).abs()).clamp_min(0).to(like.dtype)
 
 
 class SplitAttention(nn.Module):
@@ -269,10 +285,11 @@ class SplitCorrelation(nn.Module):
 
 
 class SplitNetwork(NamedTuple):
-    """The three parts, in eval mode."""
+    """The parts, in eval mode."""
 
     image: ImagePart
     first: FirstPart
+    click: ClickPart
     correction: CorrectionPart
 
 
@@ -282,6 +299,7 @@ def split(network: EmcNetwork) -> SplitNetwork:
     parts = SplitNetwork(
         ImagePart(folded.base, folded.corrector),
         FirstPart(folded.base, folded.corrector),
+        ClickPart(folded.corrector),
         CorrectionPart(folded.corrector),
     )
     for part in parts:

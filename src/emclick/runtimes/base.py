@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emclick.clicks import ClickMaps, DiskPatch
 
 Float = NDArray[np.float32]
 
@@ -26,19 +30,26 @@ class CorrectionInput:
     """Everything a click changes, for a batch of B frames of size (H, W) and N clicks.
 
     Attributes:
-        disks: (B, H/4, W/4, 32) float32 in {0, 1}; disk maps over all clicks in the network's layout, see
-            `emclick.clicks.ClickMaps.disks`.
-        distances: (B, 2, H/4, W/4) float32; positive, then negative distance map (METHOD, "Click encodings").
+        maps: disk and distance maps of each frame.
         points: (B, N, 2) float32, (row, column) of the clicks in each frame, in the order made.
         positive: (N,) bool, the clicks' polarity.
         previous_logits: (B, 1, H/4, W/4) float32, the mask before this click.
     """
 
-    disks: Float
-    distances: Float
+    maps: Sequence[ClickMaps]
     points: Float
     positive: NDArray[np.bool_]
     previous_logits: Float
+
+    @property
+    def disks(self) -> Float:
+        """(B, H/4, W/4, 32) float32 in {0, 1}; see `ClickMaps.disks`."""
+        return np.stack([each.disks() for each in self.maps])
+
+    @property
+    def distances(self) -> Float:
+        """(B, 2, H/4, W/4) float32; positive, then negative distance map (METHOD, "Click encodings")."""
+        return np.stack([each.distances() for each in self.maps])
 
 
 class Runtime:
@@ -85,20 +96,27 @@ class EmcRuntime(Runtime, ABC):
 
 
 class PartsRuntime(EmcRuntime):
-    """A runtime over the three parts of a network (`emclick.networks.split`).
+    """A runtime over the parts of a network (`emclick.networks.split`).
 
     A subclass runs each part. Everything between parts stays in its own kind of array, of which this class
     knows nothing; what is called Float is numpy, contiguous.
 
+    What clicks' disks add to the first layer's sums is computed once per click, on a few cells, and written into
+    the image's sums for as long as a correction runs.
+
     Attributes:
-        together: the frames of a batch run at once, else one after the other: B below is then 1.
+        channels_last: how the sums are kept.
     """
 
-    together = False
+    channels_last = False
+
+    @cached_property
+    def _shares(self) -> WeakKeyDictionary[DiskPatch, Any]:
+        return WeakKeyDictionary()
 
     @abstractmethod
     def run(self, part: str, *arrays: Any) -> Sequence[Any]:
-        """One part, "image", "first" or "correction", on its inputs in order -> its outputs in order.
+        """One part of `emclick.graphs.GRAPHS` on its inputs in order -> its outputs in order.
 
         Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part.
         """
@@ -107,26 +125,52 @@ class PartsRuntime(EmcRuntime):
         """An output as float32 numpy."""
         return output
 
-    def _groups(self, batch: int) -> list[slice]:
-        return [slice(None)] if self.together else [slice(i, i + 1) for i in range(batch)]
+    def duplicate(self, output: Any) -> Any:
+        """A copy of an output, or of a part of one."""
+        return output.copy()
 
     def open(self, frames: Float) -> list[Sequence[Any]]:
-        groups = self._groups(len(frames))
-        return [self.run("image", np.ascontiguousarray(frames[group])) for group in groups]
+        return [self.run("image", np.ascontiguousarray(frame[None])) for frame in frames]
 
     def first(self, image: list[Sequence[Any]], click_map: Float) -> tuple[list[Any], Float]:
-        groups = zip(image, self._groups(len(click_map)), strict=True)
-        results = [self.run("first", opened, click_map[group]) for (opened, *_), group in groups]
+        results = [
+            self.run("first", opened, each[None]) for (opened, *_), each in zip(image, click_map, strict=True)
+        ]
         coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
         return [feature_sums for _, feature_sums in results], coarse
 
     def correct(self, image: list[Sequence[Any]], features: list[Any], inputs: CorrectionInput) -> Float:
         positive = inputs.positive.astype(np.float32)
         logits = []
-        for (_, *kept), feature_sums, group in zip(
-            image, features, self._groups(len(inputs.points)), strict=True
+        for (_, sums, *kept), feature_sums, maps, points, previous in zip(
+            image, features, inputs.maps, inputs.points, inputs.previous_logits, strict=True
         ):
-            changed = (inputs.disks[group], inputs.distances[group], inputs.points[group], positive)
-            previous = inputs.previous_logits[group]
-            logits += self.run("correction", *kept, feature_sums, *changed, previous)
+            changed = (maps.distances()[None], points[None], positive, previous[None])
+            with self._clicked(sums, maps.patches()):
+                logits += self.run("correction", sums, *kept, feature_sums, *changed)
         return np.concatenate([self.to_numpy(each) for each in logits])
+
+    @contextmanager
+    def _clicked(self, sums: Any, patches: Sequence[DiskPatch]) -> Iterator[None]:
+        """`sums` of the image hold those of the disks too, until the end of the context."""
+        spots = [self._spot(sums, patch) for patch in patches]
+        before = [self.duplicate(spot) for spot in spots]
+        try:
+            for spot, patch in zip(spots, patches):
+                spot += self._share(patch)
+            yield
+        finally:
+            for spot, old in zip(spots, before):
+                spot[...] = old
+
+    def _spot(self, sums: Any, patch: DiskPatch) -> Any:
+        """Where in `sums` a patch is."""
+        rows, columns = (
+            slice(start, start + size) for start, size in zip((patch.top, patch.left), patch.cells.shape)
+        )
+        return sums[:, rows, columns] if self.channels_last else sums[:, :, rows, columns]
+
+    def _share(self, patch: DiskPatch) -> Any:
+        if patch not in self._shares:
+            [self._shares[patch]] = self.run("click", patch.cells[None])
+        return self._shares[patch]

@@ -16,6 +16,8 @@ from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import PartsRuntime
 
 PRECISIONS = ("fp32", "int8")
+SMALL = ("click",)
+"""Graphs that are done before a second thread has woken."""
 
 
 @cache
@@ -30,6 +32,21 @@ def _share_memory() -> None:
     )
     as_requested = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
     onnxruntime.create_and_register_allocator(arena, as_requested)
+
+
+def _options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Each graph has its own threads. Those of one must not spin on while the next graph runs: a first click
+    # took twice as long.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Smaller shares of the work: a thread that loses its core for a while, to a browser say, is not waited for
+    # as long. Beside another busy process a correction's 90th percentile is 38 ms instead of 60, alone as before.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return options
 
 
 class OnnxRuntime(PartsRuntime):
@@ -48,21 +65,12 @@ class OnnxRuntime(PartsRuntime):
 
     def __init__(self, graphs: dict[str, bytes], threads: int | None = None) -> None:
         self.threads = threads or usable_cpus()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Each graph has its own threads. Those of one must not spin on while the next graph runs: a first click
-        # took twice as long.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        # Smaller shares of the work: a thread that loses its core for a while, to a browser say, is not waited for
-        # as long. Beside another busy process a correction's 90th percentile is 38 ms instead of 60, alone as before.
-        options.add_session_config_entry("session.dynamic_block_base", "4")
         _share_memory()
-        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self.sessions = {
-                name: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                name: onnxruntime.InferenceSession(
+                    data, _options(1 if name in SMALL else self.threads), providers=["CPUExecutionProvider"]
+                )
                 for name, data in graphs.items()
             }
         except Exception as error:  # onnxruntime raises its own types

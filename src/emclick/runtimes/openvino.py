@@ -21,8 +21,8 @@ from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import Float, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-KEPT = ("opened", "image_sums", "feature_sums")
-"""What goes from one graph to another, 4-dimensional: kept channels last, as the convolutions here want it."""
+KEPT = ("opened", "image_sums", "feature_sums", "click_sums")
+"""Maps that go from one graph to another: kept channels last, as the convolutions here want it."""
 SIZES_KEPT = 4
 """Frame sizes whose compiled graphs are kept."""
 
@@ -41,6 +41,7 @@ class OpenvinoRuntime(PartsRuntime):
     """
 
     name = "openvino"
+    channels_last = True
 
     def __init__(self, graphs: dict[str, bytes], threads: int | None = None, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
