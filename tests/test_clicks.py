@@ -96,12 +96,13 @@ def test_patches_bring_each_pixel_of_the_disks_once(clicks):
     points, positive = arrays(clicks)
     maps = ClickMaps.of(points, positive, HW)
     found = np.zeros_like(maps.disks())
-    for patch in maps.patches():
-        rows, columns, _ = patch.cells.shape
-        found[patch.top : patch.top + rows, patch.left : patch.left + columns] += patch.cells
+    for patch in maps.patches:
+        cells = patch.cells()
+        rows, columns, _ = cells.shape
+        found[patch.top : patch.top + rows, patch.left : patch.left + columns] += cells
         assert (rows, columns) == (min(PATCH_CELLS, HW[0] // 4), min(PATCH_CELLS, HW[1] // 4))
-        near = np.pad(patch.cells.any(axis=2), 2)  # beyond the border there is nothing to feel it
-        inside = np.pad(np.ones(patch.cells.shape[:2], bool), 2)
+        near = np.pad(cells.any(axis=2), 2)  # beyond the border there is nothing to feel it
+        inside = np.pad(np.ones(cells.shape[:2], bool), 2)
         grown = cv2.dilate(near.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
         for over, start, size, whole in (
             (grown & ~inside, patch.top, rows, HW[0] // 4), (grown.T & ~inside.T, patch.left, columns, HW[1] // 4)
@@ -114,8 +115,8 @@ def test_patches_bring_each_pixel_of_the_disks_once(clicks):
 def test_the_same_click_again_brings_no_patch():
     one = ClickMaps(HW).add(floats([10, 20]), True)
     two = one.add(floats([10, 20]), True)
-    assert two.patches() == one.patches()
-    assert len(two.add(floats([10, 20]), False).patches()) == 2
+    assert two.patches == one.patches
+    assert len(two.add(floats([10, 20]), False).patches) == 2
 
 
 def test_adding_leaves_the_old_maps_alone():

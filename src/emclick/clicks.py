@@ -100,34 +100,40 @@ def _squared_distance(row: np.float32, column: np.float32, rows: NDArray, column
     return np.square(down)[:, None] + np.square(across)
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DiskPatch:
     """What one click adds to the disk maps, and no click of its polarity before it.
 
     Attributes:
         pixels: where it makes the flat (h/4, w/4, 32) map of both polarities 1.
-        top, left: the first of the cells that can feel it in the network's first layer, which are
-            `PATCH_CELLS` squared, or fewer in a smaller map.
-        cells: (rows, columns, 32) float32 in {0, 1}: these cells of a map of `pixels` alone.
+        top, left: the first of the cells that can feel it in the network's first layer.
+        hw: how many these are, `PATCH_CELLS` or fewer in a smaller map.
+        grid_hw: (h/4, w/4).
     """
 
     pixels: NDArray[np.intp]
     top: int
     left: int
-    cells: Float
+    hw: tuple[int, int]
+    grid_hw: tuple[int, int]
 
     @classmethod
     def of(cls, pixels: NDArray[np.intp], grid_hw: tuple[int, int]) -> DiskPatch:
-        """The patch of at least one pixel of a disk in a map of (h/4, w/4) cells."""
-        places, channels = np.divmod(pixels, _CHANNELS)
-        at = np.divmod(places, grid_hw[1])
-        sides = [min(PATCH_CELLS, size) for size in grid_hw]
+        """The patch of at least one pixel of a disk."""
+        height, width = (min(PATCH_CELLS, size) for size in grid_hw)
+        rows, columns = np.divmod(pixels // _CHANNELS, grid_hw[1])
         top, left = (
-            min(max(int(each.min()) - _REACH, 0), size - side) for each, size, side in zip(at, grid_hw, sides)
+            min(max(int(at.min()) - _REACH, 0), size - side)
+            for at, side, size in zip((rows, columns), (height, width), grid_hw)
         )
-        cells = np.zeros((*sides, _CHANNELS), np.float32)
-        cells[at[0] - top, at[1] - left, channels] = 1
-        return cls(pixels, top, left, cells)
+        return cls(pixels, top, left, (height, width), grid_hw)
+
+    def cells(self) -> Float:
+        """(rows, columns, 32) float32 in {0, 1}: the patch's cells of a map of `pixels` alone."""
+        cells = np.zeros((*self.hw, _CHANNELS), np.float32)
+        rows, columns = np.divmod(self.pixels // _CHANNELS, self.grid_hw[1])
+        cells[rows - self.top, columns - self.left, self.pixels % _CHANNELS] = 1
+        return cells
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,13 +144,11 @@ class _PolarityMaps:
         nearest: (R, C) float32 px², squared distance to the nearest click where the sampler reads.
         distances: (h/4, w/4) float32, the distance map.
         points: (N, 2) float32, (row, column) of the clicks in the order made.
-        patches: of those of them that add something to the disk maps.
     """
 
     nearest: Float
     distances: Float
     points: Float
-    patches: tuple[DiskPatch, ...]
 
 
 @lru_cache(maxsize=8)
@@ -160,11 +164,13 @@ class ClickMaps:
         frame_hw: (h, w) of the frame, multiples of 4.
         positive: None while there is no positive click.
         negative: likewise.
+        patches: what `disks` is made of, in the order made. Maps with a click more hold the same and perhaps another.
     """
 
     frame_hw: tuple[int, int]
     positive: _PolarityMaps | None = None
     negative: _PolarityMaps | None = None
+    patches: tuple[DiskPatch, ...] = ()
 
     @classmethod
     def of(cls, points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> ClickMaps:
@@ -176,10 +182,14 @@ class ClickMaps:
 
     def add(self, point: Float, positive: bool) -> ClickMaps:
         """Maps with one click more, (row, column) float32; those of the other polarity are shared."""
-        new = self._with(positive, *np.asarray(point, np.float32))
+        row, column = np.asarray(point, np.float32)
+        old = self.positive if positive else self.negative
+        new = self._with(old, row, column)
+        pixels = self._disk(positive, row, column, _NO_POINTS if old is None else old.points)
+        patches = (*self.patches, DiskPatch.of(pixels, self._grid_hw)) if len(pixels) else self.patches
         if positive:
-            return ClickMaps(self.frame_hw, new, self.negative)
-        return ClickMaps(self.frame_hw, self.positive, new)
+            return ClickMaps(self.frame_hw, new, self.negative, patches)
+        return ClickMaps(self.frame_hw, self.positive, new, patches)
 
     def disks(self) -> Float:
         """(h/4, w/4, 32) float32 in {0, 1}: within `RADIUS_PX` of a positive (0-15), a negative click (16-31).
@@ -188,15 +198,9 @@ class ClickMaps:
         resolution in the layout that the correction network reads (pixel unshuffle, channels last).
         """
         maps = np.zeros((*self._grid_hw, _CHANNELS), np.float32)
-        for patch in self.patches():
+        for patch in self.patches:
             maps.reshape(-1)[patch.pixels] = 1
         return maps
-
-    def patches(self) -> tuple[DiskPatch, ...]:
-        """What `disks` is made of, the positive clicks' first. Maps with a click more share them."""
-        return tuple(
-            patch for own in (self.positive, self.negative) if own is not None for patch in own.patches
-        )
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
@@ -213,18 +217,14 @@ class ClickMaps:
     def _diagonal(self) -> np.float32:
         return np.float32(math.sqrt(self.frame_hw[0] ** 2 + self.frame_hw[1] ** 2))
 
-    def _with(self, positive: bool, row: np.float32, column: np.float32) -> _PolarityMaps:
-        old = self.positive if positive else self.negative
+    def _with(self, old: _PolarityMaps | None, row: np.float32, column: np.float32) -> _PolarityMaps:
         sampler = _sampler(self.frame_hw)
         nearest = _squared_distance(row, column, sampler.rows, sampler.columns)
         if old is not None:
             np.minimum(nearest, old.nearest, out=nearest)
         distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
-        points, patches = (_NO_POINTS, ()) if old is None else (old.points, old.patches)
-        pixels = self._disk(positive, row, column, points)
-        if len(pixels):
-            patches = (*patches, DiskPatch.of(pixels, self._grid_hw))
-        return _PolarityMaps(nearest, distances, np.vstack([points, (row, column)]), patches)
+        points = np.vstack([_NO_POINTS if old is None else old.points, (row, column)])
+        return _PolarityMaps(nearest, distances, points)
 
     def _disk(self, positive: bool, row: np.float32, column: np.float32, before: Float) -> NDArray[np.intp]:
         """Where a click makes the flat map of `disks` 1 that the clicks `before`, (N, 2), left 0."""

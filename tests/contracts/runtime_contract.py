@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -100,6 +101,24 @@ class RuntimeContract:
             assert np.array_equal(logits[0][i], logits[1][i])
             assert np.array_equal(firsts[i][1], before[i])
 
+    def test_corrections_of_other_clicks_leave_no_trace(self, runtime: Runtime) -> None:
+        """Of fewer clicks, of one more, of others at the same places: as in undo, redo and another object."""
+        frames, first, inputs = inputs_of(SIZES[0])
+        image = runtime.open(frames)
+        features, _ = runtime.first(image, first)
+        before = np.array(runtime.correct(image, features, inputs))
+        [points], positive = inputs.points, inputs.positive
+        [maps] = inputs.maps
+        for found in (
+            ClickMaps.of(points[:1], positive[:1], SIZES[0]), maps.add(points[0] / 2, True),
+            ClickMaps.of(points, ~positive, SIZES[0]),
+        ):  # fmt: skip
+            other = replace(inputs, maps=[found])
+            assert not np.array_equal(before, runtime.correct(image, features, other))
+            assert np.array_equal(before, runtime.correct(image, features, inputs))
+        again = replace(inputs, maps=[ClickMaps.of(points, positive, SIZES[0])])
+        assert np.array_equal(before, runtime.correct(image, features, again))
+
     def test_a_correction_that_fails_leaves_no_trace(
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -116,7 +135,7 @@ class RuntimeContract:
 
     def test_inputs_are_not_written_to(self, runtime: Runtime) -> None:
         frames, first, inputs = inputs_of(SIZES[0])
-        patches = [patch.cells for maps in inputs.maps for patch in maps.patches()]
+        patches = [patch.pixels for maps in inputs.maps for patch in maps.patches]
         arrays = [frames, first, *patches, inputs.points, inputs.previous_logits]
         before = [each.copy() for each in arrays]
         image = runtime.open(frames)

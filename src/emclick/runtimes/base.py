@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +21,8 @@ from numpy.typing import NDArray
 from emclick.clicks import ClickMaps, DiskPatch
 
 Float = NDArray[np.float32]
+
+_SHARES_KEPT = 32  # of clicks, some 20 KB each: going to another object and back is cheap
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,39 @@ class EmcRuntime(Runtime, ABC):
         """Run the mask correction network; returns logits (B, 1, H/4, W/4) float32."""
 
 
+@dataclass(eq=False)
+class KeptFrame:
+    """What is kept of an image's frame between calls, in the runtime's own kind of array.
+
+    Attributes:
+        opened: what the base network keeps.
+        sums: the image's share of the correction network's first layer, and that of the disks of `shown`.
+        weights: how the mask before is upsampled, for rows and for columns.
+        pristine: `sums` without disks; None as long as they never had any.
+        shown: patches of disk maps, in the order added.
+    """
+
+    opened: Any
+    sums: Any
+    weights: Sequence[Any]
+    pristine: Any = None
+    shown: tuple[DiskPatch, ...] = ()
+
+
 class PartsRuntime(EmcRuntime):
     """A runtime over the parts of a network (`emclick.networks.split`).
 
     A subclass runs each part. Everything between parts stays in its own kind of array, of which this class
     knows nothing; what is called Float is numpy, contiguous.
 
-    What clicks' disks add to the first layer's sums is computed once per click, on a few cells, and written into
-    the image's sums for as long as a correction runs.
+    What a click's disk adds to the first layer's sums is computed on a few cells and added to the image's once; the
+    next click finds it there.
 
     Attributes:
         channels_last: how the sums are kept.
     """
 
     channels_last = False
-
-    @cached_property
-    def _shares(self) -> WeakKeyDictionary[DiskPatch, Any]:
-        return WeakKeyDictionary()
 
     @abstractmethod
     def run(self, part: str, *arrays: Any) -> Sequence[Any]:
@@ -126,51 +141,50 @@ class PartsRuntime(EmcRuntime):
         return output
 
     def duplicate(self, output: Any) -> Any:
-        """A copy of an output, or of a part of one."""
+        """A copy of an output."""
         return output.copy()
 
-    def open(self, frames: Float) -> list[Sequence[Any]]:
-        return [self.run("image", np.ascontiguousarray(frame[None])) for frame in frames]
+    def open(self, frames: Float) -> list[KeptFrame]:
+        kept = (self.run("image", np.ascontiguousarray(frame[None])) for frame in frames)
+        return [KeptFrame(opened, sums, weights) for opened, sums, *weights in kept]
 
-    def first(self, image: list[Sequence[Any]], click_map: Float) -> tuple[list[Any], Float]:
+    def first(self, image: list[KeptFrame], click_map: Float) -> tuple[list[Any], Float]:
         results = [
-            self.run("first", opened, each[None]) for (opened, *_), each in zip(image, click_map, strict=True)
+            self.run("first", kept.opened, each[None]) for kept, each in zip(image, click_map, strict=True)
         ]
         coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
         return [feature_sums for _, feature_sums in results], coarse
 
-    def correct(self, image: list[Sequence[Any]], features: list[Any], inputs: CorrectionInput) -> Float:
+    def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
         positive = inputs.positive.astype(np.float32)
         logits = []
-        for (_, sums, *kept), feature_sums, maps, points, previous in zip(
+        for kept, feature_sums, maps, points, previous in zip(
             image, features, inputs.maps, inputs.points, inputs.previous_logits, strict=True
         ):
+            self._show(kept, maps.patches)
             changed = (maps.distances()[None], points[None], positive, previous[None])
-            with self._clicked(sums, maps.patches()):
-                logits += self.run("correction", sums, *kept, feature_sums, *changed)
+            logits += self.run("correction", kept.sums, *kept.weights, feature_sums, *changed)
         return np.concatenate([self.to_numpy(each) for each in logits])
 
-    @contextmanager
-    def _clicked(self, sums: Any, patches: Sequence[DiskPatch]) -> Iterator[None]:
-        """`sums` of the image hold those of the disks too, until the end of the context."""
-        spots = [self._spot(sums, patch) for patch in patches]
-        before = [self.duplicate(spot) for spot in spots]
-        try:
-            for spot, patch in zip(spots, patches):
-                spot += self._share(patch)
-            yield
-        finally:
-            for spot, old in zip(spots, before):
-                spot[...] = old
+    def _show(self, kept: KeptFrame, patches: tuple[DiskPatch, ...]) -> None:
+        """Have the sums hold the share of these disks alone, to the same bits whatever was shown before."""
+        if kept.pristine is None:
+            kept.pristine = self.duplicate(kept.sums)
+        if patches[: len(kept.shown)] != kept.shown:
+            for patch in kept.shown:
+                kept.sums[self._spot(patch)] = kept.pristine[self._spot(patch)]
+            kept.shown = ()
+        for patch in patches[len(kept.shown) :]:
+            kept.sums[self._spot(patch)] += self._share(patch)
+            kept.shown = (*kept.shown, patch)
 
-    def _spot(self, sums: Any, patch: DiskPatch) -> Any:
-        """Where in `sums` a patch is."""
-        rows, columns = (
-            slice(start, start + size) for start, size in zip((patch.top, patch.left), patch.cells.shape)
-        )
-        return sums[:, rows, columns] if self.channels_last else sums[:, :, rows, columns]
+    def _spot(self, patch: DiskPatch) -> tuple[slice, ...]:
+        """Where in the sums a patch is."""
+        (height, width), every = patch.hw, slice(None)
+        rows, columns = slice(patch.top, patch.top + height), slice(patch.left, patch.left + width)
+        return (every, rows, columns) if self.channels_last else (every, every, rows, columns)
 
-    def _share(self, patch: DiskPatch) -> Any:
-        if patch not in self._shares:
-            [self._shares[patch]] = self.run("click", patch.cells[None])
-        return self._shares[patch]
+    @cached_property
+    def _share(self) -> Callable[[DiskPatch], Any]:
+        """What a patch adds to the sums."""
+        return lru_cache(_SHARES_KEPT)(lambda patch: self.run("click", patch.cells()[None])[0])

@@ -16,7 +16,7 @@ from emclick.networks.checkpoint import load_model
 from emclick.networks.correction import STRIDE, ClickInput
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
-from emclick.runtimes.base import CorrectionInput, EmcRuntime, Float, PartsRuntime, Runtime
+from emclick.runtimes.base import CorrectionInput, EmcRuntime, Float, KeptFrame, PartsRuntime, Runtime
 from emclick.runtimes.network import NetworkRuntime
 
 
@@ -84,7 +84,7 @@ class TorchRuntime(NetworkRuntime, PartsRuntime):
         return self.call(self.network[part], *arrays)
 
     @torch.inference_mode()
-    def correct(self, image: list[Sequence[Any]], features: list[Any], inputs: CorrectionInput) -> Float:
+    def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
         return super().correct(image, features, inputs)
 
     def to_numpy(self, output: Tensor) -> Float:
