@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 import toy_base
-from contracts.runtime_contract import RuntimeContract
+from contracts.runtime_contract import RuntimeContract, inputs_of
 from emclick import graphs, zoo
 from emclick.benchmark.stages import FrameClicks
 from emclick.card import Card, read_card
@@ -157,6 +159,24 @@ class TestOpenvinoBf16(TestTorchBf16):
             return zoo.load(folder, runtime="openvino", precision="bf16").runtime
         except OptionError as error:
             pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("name", "precision"), [("onnx", "fp32"), ("openvino", "fp32"), ("torch", "bf16")])
+def test_a_runtime_ends_with_its_last_user(name: str, precision: str, toy_folder: Path) -> None:
+    """Not when cycles are collected: the order in which that ends a library's objects has ended processes."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    runtime = zoo.load(toy_folder, runtime=name, precision=precision).runtime
+    frames, first, inputs = inputs_of((64, 100))
+    image = runtime.open(frames)
+    features, _ = runtime.first(image, first)
+    runtime.correct(image, features, inputs)
+    seen = weakref.ref(runtime)
+    gc.disable()
+    try:
+        del runtime, image, features
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "torch"])

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,13 @@ class PartsRuntime(EmcRuntime):
         return (every, rows, columns) if self.channels_last else (every, every, rows, columns)
 
     @cached_property
-    def _share(self) -> Callable[[DiskPatch], Any]:
-        """What a patch adds to the sums."""
-        return lru_cache(_SHARES_KEPT)(lambda patch: self.run("click", patch.cells()[None])[0])
+    def _shares(self) -> OrderedDict[DiskPatch, Any]:
+        return OrderedDict()
+
+    def _share(self, patch: DiskPatch) -> Any:
+        """What a patch adds to the sums. The latest few are kept."""
+        if patch not in self._shares:
+            [self._shares[patch]] = self.run("click", patch.cells()[None])
+            if len(self._shares) > _SHARES_KEPT:
+                self._shares.popitem(last=False)
+        return self._shares[patch]
