@@ -25,9 +25,10 @@ import onnxruntime
 import torch
 from blocks import fill_block
 
-from emclick.benchmark.floor import MatrixProducts, matrix_side
+from emclick.benchmark.floor import FLOOR_JOB, matrix_side
 from emclick.benchmark.machine import machine
 from emclick.benchmark.models import prepare_model
+from emclick.benchmark.processes import Worker
 from emclick.card import read_card
 from emclick.clicks import ClickMaps, disk_maps
 from emclick.cpus import usable_cpus
@@ -40,7 +41,7 @@ from emclick.runtimes.openvino import KEPT, OpenvinoRuntime
 ROOT = Path(__file__).parents[1]
 FORMAT = "emclick-profile-2"
 SIDE = 384
-RUNS = 60
+RUNS, WARM_UP = 60, 10
 SUBJECTS = (
     ("emc-mobilenetv2", "correction"), ("emc-hrnet18", "correction"),
     ("emc-mobilenetv2", "first"), ("emc-hrnet18s", "first"), ("emc-segformer-b0", "first"),
@@ -174,7 +175,7 @@ def _text(value: Any) -> str:
 
 def timed(run: Callable[[], object]) -> list[float]:
     """Milliseconds of each of `RUNS` runs, after some to warm up."""
-    for _ in range(10):
+    for _ in range(WARM_UP):
         run()
     times = []
     for _ in range(RUNS):
@@ -184,10 +185,13 @@ def timed(run: Callable[[], object]) -> list[float]:
     return times
 
 
-def floor_rate(macs: float) -> float:
-    """Multiply-adds per millisecond of numpy's product of matrices as large as a correction is, on all threads."""
+def floor_rate(macs: float, threads: int) -> float:
+    """Multiply-adds per millisecond of numpy's product of two square matrices, of `macs` in all."""
     side = matrix_side(round(macs))
-    return side**3 / float(np.median(timed(MatrixProducts().prepare(str(side)))))
+    with Worker(FLOOR_JOB, {}, threads) as worker:
+        worker.ask(do="prepare", stage=str(side))
+        samples = worker.ask(do="run", times=WARM_UP + RUNS)["samples"][WARM_UP:]
+    return side**3 / float(np.median([each["ms"] for each in samples]))
 
 
 def measure(threads: int) -> dict[str, Any]:
@@ -205,7 +209,7 @@ def measure(threads: int) -> dict[str, Any]:
         for precision in ("fp32", "bf16"):
             kinds, whole = of_openvino(part, graphs[part], arrays, threads, precision)
             columns[f"openvino {precision}"] = {"kinds": kinds, "median_ms": float(np.median(whole))}
-        rate = floor_rate(sum(macs.values()))
+        rate = floor_rate(sum(macs.values()), threads)
         profiles.append(
             {
                 "model": name, "part": part, "seeded": subject.seeded, "sha256": card.sha256, "macs": macs,

@@ -54,9 +54,9 @@ class Observer:
     """Tells how it found its process."""
 
     def __init__(self) -> None:
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE")
         self.about: Mapping[str, Any] = {
-            "threads": [os.environ.get(name) for name in names],
+            "variables": [os.environ.get(name) for name in names],
             "numpy": "numpy" in sys.modules,
         }
 

@@ -58,9 +58,10 @@ def test_a_failure_is_an_answer_and_the_next_request_is_served() -> None:
     assert failed == {"error": "ZeroDivisionError", "message": "s", "known": False}
 
 
-def test_threads_are_fixed_before_numpy_is_imported() -> None:
+def test_threads_are_fixed_and_kernels_free_before_numpy_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     with Worker("fake_jobs:Observer", {}, threads=3) as worker:
-        assert worker.about == {"threads": ["3", "3"], "numpy": False}
+        assert worker.about == {"variables": ["3", "3", None], "numpy": False}
         with pytest.raises(WorkerError, match="unexpected ZeroDivisionError: first"):
             worker.ask(do="prepare", stage="first")
         assert worker.alive

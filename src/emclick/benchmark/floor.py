@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+FLOOR_JOB = "emclick.benchmark.floor:MatrixProducts"
+
 
 def matrix_side(macs: int) -> int:
     """n such that a product of two n x n matrices has about `macs` multiply-adds."""

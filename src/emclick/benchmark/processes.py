@@ -21,6 +21,9 @@ THREAD_VARIABLES = (
 )
 """Read by numerical libraries when they are first imported, and never again."""
 
+SLOWING_VARIABLES = ("OPENBLAS_CORETYPE",)
+"""Hold numpy's products to kernels that are not this processor's fastest: what they take would be no floor."""
+
 # the same modules are found as here, however this process came by them
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from emclick.benchmark.worker import main; main()"
 
@@ -41,13 +44,14 @@ class Worker:
     """
 
     def __init__(self, job: str, options: Mapping[str, Any], threads: int) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in SLOWING_VARIABLES}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in `close`
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={**inherited, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             encoding="utf-8",
         )
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from emclick.benchmark.costs import FRAME_SIDE
-from emclick.benchmark.floor import matrix_side
+from emclick.benchmark.floor import FLOOR_JOB, matrix_side
 from emclick.benchmark.machine import cpu_time, machine, stolen_percent
 from emclick.benchmark.models import Subject, prepare_model
 from emclick.benchmark.processes import Worker
@@ -24,7 +24,6 @@ from emclick.runtimes import RUNTIMES
 
 FORMAT = "emclick-bench-1"
 MODEL_JOB = "emclick.benchmark.stages:ModelClicks"
-FLOOR_JOB = "emclick.benchmark.floor:MatrixProducts"
 
 Record = dict[str, Any]
 Note = Callable[[str], None]
