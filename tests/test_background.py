@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -71,3 +73,22 @@ def test_an_error_comes_where_the_result_is_asked_for_and_the_work_is_tried_agai
     with pytest.raises(KeyError, match="no"):
         background.result()
     assert background.result() == 3
+
+
+@pytest.mark.parametrize(("after_s", "expected"), [(0.0, "begun\nleft\nfinished\n"), (600.0, "left\n")])
+def test_a_program_that_ends_waits_for_work_that_has_begun_alone(after_s: float, expected: str):
+    program = f"""
+import threading, time
+from emclick.background import Background
+begun = threading.Event()
+def work():
+    print("begun", flush=True)
+    begun.set()
+    time.sleep(0.3)
+    print("finished", flush=True)
+kept = Background(work, {after_s})
+begun.wait({10 if not after_s else 0.1})
+print("left", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections.abc import Callable
@@ -10,13 +11,16 @@ from typing import Any, Generic, TypeVar, cast
 Result = TypeVar("Result")
 
 THREAD_NAME = "emclick-open"
+_LIVE: weakref.WeakSet[Background[Any]] = weakref.WeakSet()
 
 
 class Background(Generic[Result]):
     """Runs `work` in a thread of its own.
 
-    The thread does not keep the program alive, and ends with the work; a result that nobody asks for is dropped. While
-    it waits, it does not keep this object alive either: if nobody can ask any more, the work is not done.
+    A program that ends waits for work that has begun, and does not begin any: a thread that came back from native code
+    into an interpreter that is no more would abort the process. The thread ends with the work; a result that nobody
+    asks for is dropped. While it waits, it does not keep this object alive: if nobody can ask any more, the work is
+    not done.
 
     Args:
         work: to be done. It must not hold what holds this object, or waiting goes on until that is collected.
@@ -28,6 +32,7 @@ class Background(Generic[Result]):
         self._after_s = after_s
         self._lock = threading.Lock()
         self._start()
+        _LIVE.add(self)
 
     def _start(self) -> None:
         self._result: Result | None = None
@@ -83,3 +88,11 @@ def _run(waiting: weakref.ref[Background[Any]], wanted: threading.Event, after_s
     work = waiting()
     if work is not None:
         work._do(wanted)
+
+
+@atexit.register
+def _finish() -> None:
+    """Called while threads still run; those that have begun hold their object."""
+    for each in list(_LIVE):
+        each.cancel()
+        each._thread.join()

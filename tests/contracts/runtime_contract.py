@@ -25,7 +25,7 @@ def inputs_of(
     grid = (frame_hw[0] // 4, frame_hw[1] // 4)
     frames = random.random((batch, 3, *frame_hw)).astype(np.float32)
     points = (random.random((batch, clicks, 2)) * frame_hw).astype(np.float32)
-    positive = np.array([True, False, True, True, False][:clicks])
+    positive = np.resize([True, False, True, True, False], clicks)
     first = np.stack([disk_maps(each[:1], positive[:1], frame_hw)[:1] for each in points])
     maps = [ClickMaps.of(each, positive, frame_hw) for each in points]
     return frames, first, CorrectionInput(
@@ -71,6 +71,16 @@ class RuntimeContract:
                 assert array.shape == (1, 1, *grid)
                 assert array.dtype == np.float32
                 assert np.isfinite(array).all()
+
+    def test_many_clicks_are_no_others_for_being_padded(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frames, first, inputs = inputs_of(SIZES[0], clicks=20)
+        image = runtime.open(frames)
+        features, _ = runtime.first(image, first)
+        padded = np.array(runtime.correct(image, features, inputs))
+        monkeypatch.setattr("emclick.runtimes.base.padded_count", lambda clicks: clicks)
+        np.testing.assert_allclose(runtime.correct(image, features, inputs), padded, atol=self.tolerance)
 
     def test_two_frames_are_two_times_one(self, runtime: Runtime) -> None:
         frames, first, inputs = inputs_of(SIZES[0], batch=2)

@@ -23,8 +23,9 @@ from emclick.errors import OptionError
 from emclick.networks.checkpoint import load_model, save_model
 from emclick.networks.export import export_model
 from emclick.networks.model import EmcNetwork
-from emclick.runtimes.base import Runtime
+from emclick.runtimes.base import Runtime, padded_count
 from emclick.runtimes.torch import TorchRuntime
+from emclick.session import Session
 from emclick.spec import CorrectionSpec, ModelSpec
 
 
@@ -258,3 +259,25 @@ def clicked(model: zoo.Model) -> list[np.ndarray]:
         maps = maps.add(frame.points[number], number < 2)
         found.append(logits)
     return found
+
+
+def test_how_many_clicks_the_networks_are_given() -> None:
+    assert [padded_count(clicks) for clicks in (1, 2, 16, 17, 32, 33, 1000)] == [1, 2, 16, 32, 32, 64, 1024]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="tells how much memory is in use")
+def test_memory_does_not_grow_with_the_square_of_the_clicks() -> None:
+    """It did: an arena that grows by what is asked for took 500 MB here, 21 GB for 1,000 clicks at 384x384."""
+
+    def resident_mb() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:"))
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (128, 128, 3), np.uint8)
+    session = Session(zoo.load(runtime="onnx"), image, short_side=128, zoom_in=False)
+    for count in range(400):
+        session.click(*rng.uniform(0, 127, 2), count == 0 or bool(rng.integers(2)))
+        if count == 60:
+            before = resident_mb()
+    assert resident_mb() - before < 60

@@ -139,9 +139,8 @@ class CorrectionPart(nn.Module):
                 # a power, not a quotient of norms: OpenVINO would compute that in bfloat16
                 inverse = norms(exact).clamp_min(1e-12).pow(-1)
                 clicked = exact.index_select(0, places) * inverse.index_select(0, places)[:, None]
-                similarity = (clicked @ exact.t()) * inverse
-            chosen = positive[:, None]
-            own = torch.stack([(similarity * chosen).amax(0), (similarity * (1 - chosen)).amax(0)])
+                of_each = torch.stack([positive, 1 - positive])[:, :, None] * clicked  # (2, N, C)
+                own = (of_each @ exact.t()).amax(1) * inverse
             near = (own + 1 - own.flip(0)) * near
         return near.topk(self.spec.templates, dim=1).indices
 

@@ -23,6 +23,7 @@ from emclick.clicks import ClickMaps, DiskPatch
 
 Float = NDArray[np.float32]
 
+_CLICKS_EXACT = 16  # twice as many cost a fiftieth of a correction
 _SHARES_KEPT = 32  # of clicks, some 20 KB each: going to another object and back is cheap
 
 
@@ -115,6 +116,11 @@ class KeptFrame:
     shown: tuple[DiskPatch, ...] = ()
 
 
+def padded_count(clicks: int) -> int:
+    """How many clicks the networks are given: as many, or beyond `_CLICKS_EXACT` the next power of two."""
+    return clicks if clicks <= _CLICKS_EXACT else 1 << (clicks - 1).bit_length()
+
+
 class PartsRuntime(EmcRuntime):
     """A runtime over the parts of a network (`emclick.networks.split`).
 
@@ -157,10 +163,15 @@ class PartsRuntime(EmcRuntime):
         return [feature_sums for _, feature_sums in results], coarse
 
     def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
-        positive = inputs.positive.astype(np.float32)
+        # the last click again and again changes nothing: so that not every click is a shape of its own to a runtime,
+        # which keeps memory for each or makes ready for it
+        count = inputs.points.shape[1]
+        again = [(0, padded_count(count) - count)]
+        positive = np.pad(inputs.positive.astype(np.float32), again, mode="edge")
+        every_points = np.pad(inputs.points, [(0, 0), *again, (0, 0)], mode="edge")
         logits = []
         for kept, feature_sums, maps, points, previous in zip(
-            image, features, inputs.maps, inputs.points, inputs.previous_logits, strict=True
+            image, features, inputs.maps, every_points, inputs.previous_logits, strict=True
         ):
             self._show(kept, maps.patches)
             changed = (maps.distances()[None], points[None], positive, previous[None])
