@@ -107,6 +107,8 @@ GRAPHS = {
     ),
 }  # fmt: skip
 
+SMALL_GRAPHS = ("click",)
+"""Done before a second thread has woken: they run in one."""
 
 INT8 = "int8"
 """The precision of a further, quantised `first` graph, which a folder may hold (`networks.quantize`)."""

@@ -12,12 +12,10 @@ import onnxruntime
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, read_graphs
+from emclick.graphs import GRAPHS, SMALL_GRAPHS, read_graphs
 from emclick.runtimes.base import PartsRuntime
 
 PRECISIONS = ("fp32", "int8")
-SMALL = ("click",)
-"""Graphs that are done before a second thread has woken."""
 MANY_CLICKS = 128
 """With more than so many, memory goes back to the system after each run: it grows with them, to 75 MB for 1,000."""
 
@@ -79,7 +77,9 @@ class OnnxRuntime(PartsRuntime):
         try:
             self.sessions = {
                 name: onnxruntime.InferenceSession(
-                    data, _options(1 if name in SMALL else self.threads), providers=["CPUExecutionProvider"]
+                    data,
+                    _options(1 if name in SMALL_GRAPHS else self.threads),
+                    providers=["CPUExecutionProvider"],
                 )
                 for name, data in graphs.items()
             }

@@ -17,7 +17,7 @@ from openvino.preprocess import PrePostProcessor
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, read_graphs
+from emclick.graphs import GRAPHS, SMALL_GRAPHS, read_graphs
 from emclick.runtimes.base import Float, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -54,7 +54,6 @@ class OpenvinoRuntime(PartsRuntime):
             raise OptionError("this CPU does not compute in bf16; use precision fp32")
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
@@ -116,7 +115,10 @@ class OpenvinoRuntime(PartsRuntime):
             if name == "correction":
                 shapes |= {"points": [1, -1, 2], "positive": [-1]}
             model.reshape(shapes)
-            compiled = self._core.compile_model(model, "CPU", self._settings)
+            threads = 1 if name in SMALL_GRAPHS else self.threads
+            compiled = self._core.compile_model(
+                model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": threads}
+            )
             self._compiled[key] = compiled.create_infer_request()
             while len(self._compiled) > SIZES_KEPT * len(GRAPHS):
                 self._compiled.popitem(last=False)
