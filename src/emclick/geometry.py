@@ -262,21 +262,25 @@ class GridSampler:
     """Reduces maps of a frame to the grid as `resize_bilinear` does, for maps known where it reads them alone.
 
     Attributes:
-        rows: (R,) the frame's rows that are read, ascending.
-        columns: (C,) likewise.
+        rows: (2 h/4,) the frame's rows that are read: the upper one of each row of the grid, then the lower ones.
+        columns: (2 w/4,) likewise, left and right.
     """
 
     def __init__(self, frame_hw: tuple[int, int]) -> None:
-        rows, self._row_taps = _gathered(_taps(frame_hw[0], frame_hw[0] // GRID), frame_hw[0])
-        columns, self._column_taps = _gathered(_taps(frame_hw[1], frame_hw[1] // GRID), frame_hw[1])
+        down, across = (_taps(size, size // GRID) for size in frame_hw)
+        self.rows, self.columns = (np.concatenate([taps.low, taps.high]) for taps in (down, across))
         self.grid_hw = (frame_hw[0] // GRID, frame_hw[1] // GRID)
-        self.rows = np.arange(frame_hw[0]) if rows is None else rows
-        self.columns = np.arange(frame_hw[1]) if columns is None else columns
+        self._lower, self._right = down.weight[:, None], across.weight
+        self._upper, self._left = 1 - self._lower, 1 - self._right
 
     def reduce(self, samples: Float) -> Float:
         """(R, C) float32, the map's values at `rows` and `columns` -> (h/4, w/4) float32."""
-        across = _blend_columns(samples, self._column_taps)
-        return _blend_rows(across, self._row_taps, 0, self.grid_hw[0])
+        height, width = self.grid_hw
+        across = samples[:, :width] * self._left
+        across += samples[:, width:] * self._right
+        down = across[:height] * self._upper
+        down += across[height:] * self._lower
+        return down
 
 
 def check_short_side(short_side: object) -> int:
