@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,8 +14,8 @@ from typer.testing import CliRunner
 from emclick.cli import app
 from emclick.cli.dataset import dataset_command
 from emclick.data import counting
-from emclick.data.counting import Counts
-from emclick.errors import DatasetError, EmclickError
+from emclick.data.counting import Counts, CountsFile
+from emclick.errors import DatasetError, EmclickError, OptionError
 
 
 def tree(root: Path, broken: bool = False) -> Path:
@@ -58,3 +60,35 @@ def test_the_shared_evaluation_sets_are_the_published_ones(name: str, folder: st
     if not root.is_dir():
         pytest.skip(f"{folder} is not beside this checkout")
     dataset_command(name, root, split="")
+
+
+def test_a_count_that_was_cut_off_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, output = tree(tmp_path / "set", broken=True), tmp_path / "counts.json"
+    with pytest.raises(EmclickError, match=r"b_1\.png"):
+        dataset_command("folder", root, output=output)
+    assert (json.loads(output.read_text())["read"], json.loads(output.read_text())["objects"]) == (1, 2)
+    shutil.copy(root / "masks" / "a_1.png", root / "masks" / "b_1.png")
+    (root / "masks" / "a_1.png").write_bytes(b"counted, and not read again")
+    dataset_command("folder", root, output=output)
+    printed = capsys.readouterr().out
+    assert "going on after 1 of 2 images" in printed
+    assert "2 images, 3 objects" in printed
+    other = tree(tmp_path / "other")
+    for path in (other / "images" / "b.png", other / "masks" / "b_1.png"):
+        path.unlink()
+    with pytest.raises(OptionError, match="count of something else"):
+        dataset_command("folder", other, output=output)
+    output.write_text("{}")
+    with pytest.raises(DatasetError, match="not a results file of `emclick dataset`"):
+        dataset_command("folder", other, output=output)
+
+
+def test_a_long_count_is_kept_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = CountsFile(tmp_path / "counts.json", {"dataset": "folder"})
+    kept.update(1, 5)
+    assert not (tmp_path / "counts.json").exists()
+    monkeypatch.setattr(counting, "SAVE_EVERY_S", 0)
+    kept.update(2, 7)
+    again = CountsFile(tmp_path / "counts.json", {"dataset": "folder"})
+    assert (again.read, again.objects) == (2, 7)
+    CountsFile(None, {}).save()
