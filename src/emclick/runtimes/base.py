@@ -166,9 +166,9 @@ class PartsRuntime(EmcRuntime):
         # the last click again and again changes nothing: so that not every click is a shape of its own to a runtime,
         # which keeps memory for each or makes ready for it
         count = inputs.points.shape[1]
-        again = [(0, padded_count(count) - count)]
-        positive = np.pad(inputs.positive.astype(np.float32), again, mode="edge")
-        every_points = np.pad(inputs.points, [(0, 0), *again, (0, 0)], mode="edge")
+        which = np.minimum(np.arange(padded_count(count)), count - 1)
+        positive = inputs.positive[which].astype(np.float32)
+        every_points = inputs.points[:, which]
         logits = []
         for kept, feature_sums, maps, points, previous in zip(
             image, features, inputs.maps, every_points, inputs.previous_logits, strict=True
