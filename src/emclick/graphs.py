@@ -100,7 +100,7 @@ GRAPHS = {
             Array("points", "1, N, 2", "0 to H, 0 to W", f"(row, column) of every click in the frame: {_POINT}"),
             Array("positive", "N", "0 or 1", "1 for a positive click"),
             Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; at the first click the "
-                  "coarse logits; a mask to correct enters as +6 inside and -6 outside"),
+                  "coarse logits; a mask to correct enters as +2 inside and -2 outside"),
         ),
         (Array("logits", "1, 1, h, w", "any", "resize to the frame, sigmoid, resize to the image: bilinear, corners "
                "aligned; the object is where the probability exceeds 0.5"),),

@@ -13,7 +13,7 @@ from emclick.errors import ClickError, FrameError, ImageTypeError, MaskError, Op
 from emclick.geometry import View, resize_bilinear
 from emclick.methods import METHODS
 from emclick.methods.base import Options
-from emclick.methods.emc import MASK_LOGIT, EmcMethod, merge
+from emclick.methods.emc import MASK_LOGIT, SURE_LOGIT, EmcMethod, merge
 from emclick.prediction import sigmoid
 from helpers import FakeRuntime, blob, cells, floats, picture
 
@@ -341,7 +341,7 @@ def test_merging_overrides_the_network_away_from_the_click():
     # next the previous mask is without the right part, and as the network said elsewhere
     state, third = method.step(state, Click(50, 32))
     previous = runtime.calls[-1][1].previous_logits[0, 0]
-    assert (previous[5:11, 11:14] == -MASK_LOGIT).all()
+    assert (previous[5:11, 11:14] == -SURE_LOGIT).all()
     assert (previous[3:7, 2:5] == 4).all()
     assert (previous[13:, :] == -4).all()
     assert third.mask[32, 50]
@@ -355,7 +355,7 @@ def test_merging_keeps_what_the_network_dropped():
     assert same(second.mask, first.mask)
     assert (second.probability[14:24, 10:16] == 1).all()
     method.step(state, Click(50, 32))
-    assert (runtime.calls[-1][1].previous_logits[0, 0, 3:7, 2:5] == MASK_LOGIT).all()
+    assert (runtime.calls[-1][1].previous_logits[0, 0, 3:7, 2:5] == SURE_LOGIT).all()
 
 
 def test_merging_with_flip_forces_the_mirror_in_its_own_frame():
@@ -369,7 +369,7 @@ def test_merging_with_flip_forces_the_mirror_in_its_own_frame():
     state, _ = method.step(state, Click(40, 3, False))
     method.step(state, Click(14, 20))
     plain, mirror = runtime.calls[-1][1].previous_logits[:, 0]
-    assert (plain[5:11, 11:14] == -MASK_LOGIT).all()
+    assert (plain[5:11, 11:14] == -SURE_LOGIT).all()
     np.testing.assert_array_equal(mirror, plain[:, ::-1])
 
 

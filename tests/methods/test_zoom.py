@@ -15,7 +15,7 @@ from contracts.method_contract import same
 from emclick.clicks import Click, disk_maps
 from emclick.geometry import Box, View, resize_bilinear
 from emclick.methods.base import Options
-from emclick.methods.emc import MASK_LOGIT, READY_AFTER_S, EmcMethod
+from emclick.methods.emc import READY_AFTER_S, SURE_LOGIT, EmcMethod
 from emclick.methods.zoom import (
     FINE_FROM,
     WORTHWHILE,
@@ -234,7 +234,7 @@ def test_the_second_click_looks_at_the_object():
     expected = disk_maps(floats([view.to_frame(110, 70)]), np.array([True]), view.frame_hw)
     assert same(last_first, expected[None, :1])
     inputs = runtime.calls[-1][1]
-    carried = carry_logits(one.logits[0, 0], View.fit((120, 200), 32), view, -MASK_LOGIT)
+    carried = carry_logits(one.logits[0, 0], View.fit((120, 200), 32), view, -SURE_LOGIT)
     assert same(inputs.previous_logits[0, 0], carried)
     assert same(inputs.points[0], floats([view.to_frame(110, 70), view.to_frame(120, 65)]))
     # the object is found to a cell of the part's grid, 3.5 pixels, where one of the whole frame is 15
