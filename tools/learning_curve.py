@@ -1,6 +1,6 @@
 """Plot the losses of training runs against their steps.
 
-    python tools/learning_curve.py results/training/emc-mobilenetv2-seventh.jsonl -o docs/images/learning.png
+    python tools/learning_curve.py results/training/emc-mobilenetv2-twelfth.jsonl -o docs/images/learning.png
 
 Reads the `log.jsonl` of run folders, or copies of them. Each point is the mean of `--mean` lines, 20 steps a line.
 """
