@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", ["case0", "case1"])
 def test_a_session_gives_the_recorded_probabilities(folder: Path, case: str, most: int | None) -> None:
     found = errors(emclick.load(folder), "fbrs", case, most)
-    assert len(found) >= (most or 6)
+    assert len(found) >= 2
     assert max(found) <= TOLERANCE, found
 
 

@@ -50,8 +50,9 @@ def test_the_loss_falls_and_every_weight_takes_part(recipe: Recipe) -> None:
     training = import_name(METHODS[recipe.method].training)(network.train(), recipe)
     step = given(recipe, batch_of(recipe))
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    totals = []
-    for _ in range(4):
+    totals: list[float] = []
+    # how many steps it takes depends on rounding, and so on the processor
+    while len(totals) < 12 and (not totals or totals[-1] >= 0.8 * totals[0]):
         losses = training(step)
         assert ("auxiliary" in losses) == recipe.model.base.startswith("hrnet")
         optimiser.zero_grad()
