@@ -10,21 +10,18 @@ back. Linux only: resident memory is read from /proc.
 
 from __future__ import annotations
 
-import argparse
-import json
 import zlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from blocks import fill_block
+from blocks import run_tool
 from rich.progress import track
 
 import emclick
 from emclick.benchmark.machine import machine
 from emclick.cpus import usable_cpus
-from emclick.files import require_folder, write_text
 from emclick.images import read_image
 from emclick.results import markdown_table
 
@@ -104,24 +101,8 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "results" / "bench" / "long-session.json")
-    parser.add_argument(
-        "--fill", type=Path, help="markdown file whose block `<!-- long-session -->` it goes to"
-    )
-    parser.add_argument("--check", action="store_true", help="only hold the table against the results file")
-    arguments = parser.parse_args()
-    if not arguments.check:
-        require_folder(arguments.output)
-        results = measure()
-        write_text(arguments.output, json.dumps(results, indent=1) + "\n")
-        print(table(results))
-    if arguments.fill:
-        fill_block(
-            arguments.fill, "long-session", table(json.loads(arguments.output.read_text())), arguments.check
-        )
+    output = ROOT / "results" / "bench" / "long-session.json"
+    run_tool(__doc__, "long-session", output, measure, table)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ multiply-adds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from blocks import fill_block
+from blocks import run_tool
 
 from emclick.benchmark.floor import FLOOR_JOB, matrix_side
 from emclick.benchmark.machine import machine
@@ -32,7 +31,6 @@ from emclick.benchmark.processes import Worker
 from emclick.card import read_card
 from emclick.clicks import ClickMaps, disk_maps
 from emclick.cpus import usable_cpus
-from emclick.files import require_folder, write_text
 from emclick.graphs import GRAPHS, read_graphs
 from emclick.networks.split import upsampling
 from emclick.results import markdown_table
@@ -258,24 +256,8 @@ def table(profile: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "results" / "bench" / "profile.json")
-    parser.add_argument(
-        "--fill", type=Path, help="markdown file whose block `<!-- profile -->` takes the tables"
-    )
-    parser.add_argument("--check", action="store_true", help="only hold the tables against the results file")
-    arguments = parser.parse_args()
-    if not arguments.check:
-        require_folder(arguments.output)
-        results = measure(usable_cpus())
-        write_text(arguments.output, json.dumps(results, indent=1) + "\n")
-        print(tables(results))
-    if arguments.fill:
-        fill_block(
-            arguments.fill, "profile", tables(json.loads(arguments.output.read_text())), arguments.check
-        )
+    output = ROOT / "results" / "bench" / "profile.json"
+    run_tool(__doc__, "profile", output, lambda: measure(usable_cpus()), tables)
 
 
 if __name__ == "__main__":
