@@ -1,10 +1,11 @@
-"""Write the recipes of the comparisons at equal budget: rows that differ in the network or the method alone.
+"""Write the recipes of the comparisons at equal budget: rows that differ in the network, the method or an option alone.
 
-python tools/comparison_recipes.py          # recipes/ablation/*.toml and recipes/equal-budget/*.toml
+python tools/comparison_recipes.py          # recipes/ablation/*.toml, recipes/equal-budget/*.toml, recipes/options/*.toml
 
 `recipes/ablation` has a row for each network of the talk's tables 4 and 5, all of as many steps.
 `recipes/equal-budget` has EMC, RITM and FocalClick on one backbone, frame, data and optimiser, each with as many
 steps as an hour of one core takes (`EQUAL_BUDGET_STEPS`, from `emclick bench --train`).
+`recipes/options` has a row for each option of EMC's training beyond the published one (`OPTIONS`), half as long.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ weight_decay = 0.01
 clip_norm = 10.0
 schedule = "cosine"
 warmup_steps = 50
-"""
+{loss}"""
 
 ABLATION_HEAD = """\
 # Ablation, row "{label}": a small equal budget for all rows, far below the published one.
@@ -82,6 +83,11 @@ EQUAL_BUDGET_HEAD = """\
 # {method} at equal budget: one hour of one core, beside the others of this folder.
 #   taskset -c 0 emclick train recipes/equal-budget/{file} --root shards=DIR --pretrained FILE.safetensors"""
 
+OPTIONS_HEAD = """\
+# Options of training at equal budget, row "{label}": as many samples for each row of this folder.
+#   taskset -c 0 emclick train recipes/options/{file} --root shards=DIR --pretrained FILE.safetensors
+# Then emclick evaluate, from nothing and with --damage 0; again with --seed 2."""
+
 EQUAL_BUDGET_STEPS = {"emc": 2240, "ritm": 3420, "focalclick": 2640}
 """3,600 s over the mean seconds of a step on one core: 1.61, 1.05 and 1.37, at the mean number of further clicks
 (results/training/equal-budget-*.json)."""
@@ -91,6 +97,18 @@ METHOD_CLICKS = {
     "focalclick": "maximum = 3\ngamma = 1.0",
 }
 """As published, but for EMC's fewer further clicks."""
+
+ZOOM = "zoom_probability = 0.4 # what zoom-in shows from the second click on\nzoom = [0.5, 1.1]\n"
+
+OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "plain": ("as emc-mobilenetv2.toml with zoom-in", {}),
+    "no-zoom": ("nothing at the object's scale", {"zoom": ""}),
+    "initial": ("three in ten from a damaged mask", {"zoom": f"{ZOOM}initial_probability = 0.3\n"}),
+    "stray": ("clicks anywhere on the error", {"clicks": f"{METHOD_CLICKS['emc']}\nstray = 0.3"}),
+    "edge": ("more weight at the object's edge", {"loss": "\n[loss]\nedge = 2.0\n"}),
+    "kept": ("more weight where the mask was right", {"loss": "\n[loss]\nkept = 1.0\n"}),
+}
+"""Row -> (label, what differs in the template)."""
 
 
 def correction_table(spec: CorrectionSpec) -> str:
@@ -114,6 +132,7 @@ def ablation_text(row: Ablation) -> str:
         steps=150,
         zoom="",
         clicks=METHOD_CLICKS["emc"],
+        loss="",
     )
 
 
@@ -127,9 +146,28 @@ def equal_budget_text(method: str) -> str:
         saving="workers = 0 # all in one process, whose CPU time is the budget\ncheckpoint_minutes = 3.0\n",
         model=correction_table(CorrectionSpec()) if method == "emc" else "",
         steps=EQUAL_BUDGET_STEPS[method],
-        zoom="zoom_probability = 0.4 # what zoom-in shows from the second click on\nzoom = [0.5, 1.1]\n",
+        zoom=ZOOM,
         clicks=METHOD_CLICKS[method],
+        loss="",
     )
+
+
+def option_text(row: str) -> str:
+    """The recipe of a row of `OPTIONS`."""
+    label, changed = OPTIONS[row]
+    given = {
+        "head": OPTIONS_HEAD.format(label=label, file=f"{row}.toml"),
+        "differ": "they differ in the name and the option alone.",
+        "name": f"option-{row}",
+        "top": "short_side = 256\nzoom_in = true\n",
+        "saving": "workers = 0\ncheckpoint_minutes = 3.0\n",
+        "model": correction_table(CorrectionSpec()),
+        "steps": EQUAL_BUDGET_STEPS["emc"] // 2,
+        "zoom": ZOOM,
+        "clicks": METHOD_CLICKS["emc"],
+        "loss": "",
+    }
+    return TEXT.format(**{**given, **changed})
 
 
 def texts() -> dict[Path, str]:
@@ -138,6 +176,7 @@ def texts() -> dict[Path, str]:
     return {
         **{RECIPES / "ablation" / f"{row.key}.toml": ablation_text(row) for row in rows},
         **{RECIPES / "equal-budget" / f"{each}.toml": equal_budget_text(each) for each in EQUAL_BUDGET_STEPS},
+        **{RECIPES / "options" / f"{each}.toml": option_text(each) for each in OPTIONS},
     }
 
 

@@ -1,4 +1,4 @@
-"""Recipes made to be compared: the ablation, a row for each network; the methods at equal budget."""
+"""Recipes made to be compared: the ablation, a row for each network; the methods and the options at equal budget."""
 
 from __future__ import annotations
 
@@ -66,6 +66,22 @@ def test_methods_at_equal_budget_differ_in_method_clicks_and_steps_alone() -> No
         assert same == emc
         assert recipe.model.base == "mobilenet_v2"
         assert recipe.workers == 0  # data workers' CPU time would not count until they end
+
+
+def test_options_differ_from_the_plain_row_in_one_thing() -> None:
+    recipes = {path.stem: read_recipe(path) for path in (ROOT / "recipes" / "options").glob("*.toml")}
+    plain = recipes.pop("plain")
+    equal = read_recipe(ROOT / "recipes" / "equal-budget" / "emc.toml")
+    half = tuple(replace(phase, steps=phase.steps // 2) for phase in equal.phases)
+    assert replace(equal, name=plain.name, phases=half) == plain
+    changed = {
+        "no-zoom": {"phases": (replace(plain.phases[0], zoom_probability=0.0, zoom=(0.5, 1.1)),)},
+        "initial": {"phases": (replace(plain.phases[0], initial_probability=0.3),)},
+        "stray": {"clicks": replace(plain.clicks, stray=0.3)},
+        "edge": {"loss": replace(plain.loss, edge=2.0)},
+        "kept": {"loss": replace(plain.loss, kept=1.0)},
+    }
+    assert recipes == {row: replace(plain, name=f"option-{row}", **values) for row, values in changed.items()}
 
 
 def test_the_files_are_what_the_tool_writes() -> None:

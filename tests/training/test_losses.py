@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emclick.training.losses import binary_cross_entropy, normalized_focal_loss
+from emclick.training.losses import EDGE_PX, binary_cross_entropy, normalized_focal_loss, pixel_weights
 
 
 def scene(seed: int = 0, size: int = 5) -> tuple[Tensor, Tensor]:
@@ -121,3 +121,43 @@ def test_nothing_valid_and_all_right_are_finite(name: str) -> None:
     sure = loss(torch.full((1, 1, 4, 4), 90.0), torch.ones(1, 4, 4, dtype=torch.int8))
     assert sure.isfinite()
     assert sure < 1e-3
+
+
+def test_weights_change_the_mean_of_each_image_and_nothing_else() -> None:
+    logits, target = scene()
+    plain = normalized_focal_loss(logits, target)
+    same = normalized_focal_loss(logits, target, weight=torch.full(target.shape, 3.0))
+    torch.testing.assert_close(same, plain)
+
+    one = torch.zeros(target.shape)
+    one[0, 0, :2] = torch.tensor([1.0, 3.0])
+    target[0, 0, :2] = torch.tensor([1, 0], dtype=torch.int8)
+    p = torch.sigmoid(torch.stack([logits[0, 0, 0, 0], -logits[0, 0, 0, 1]]))  # of what is true
+    signed = torch.where(target == 1, logits[:, 0], -logits[:, 0])
+    betas = torch.sigmoid(-signed) ** 2 * (target >= 0)
+    scale = (target[0] >= 0).sum() / betas[0].sum()
+    pixels = -0.5 * (1 - p) ** 2 * scale * torch.log(p)
+    expected = (pixels[0] + 3 * pixels[1]) / 4 / len(target)  # the other images weigh nothing at all
+    torch.testing.assert_close(normalized_focal_loss(logits, target, weight=one), expected)
+
+
+def test_pixels_at_the_edge_and_right_ones_weigh_more() -> None:
+    random = torch.Generator().manual_seed(0)
+    target = torch.randint(-1, 2, (2, 24, 25), generator=random).to(torch.int8)
+    target[0, :, :12], target[0, :, 12:] = 0, 1  # an edge between columns 11 and 12
+    before = torch.rand(target.shape, generator=random)
+    assert pixel_weights(target, before, 0, 0) is None
+
+    edge = pixel_weights(target, before, 0.5, 0)
+    assert edge is not None
+    columns = torch.arange(25)
+    at_edge = (columns > 11 - EDGE_PX) & (columns < 12 + EDGE_PX)
+    torch.testing.assert_close(edge[0], (1 + 0.5 * at_edge).expand(24, 25))
+
+    kept = pixel_weights(target, before, 0, 2.0)
+    right = (target == 1) & (before > 0.5) | (target == 0) & (before <= 0.5)
+    torch.testing.assert_close(kept, 1.0 + 2.0 * right)
+
+    both = pixel_weights(target, before, 0.5, 2.0)
+    assert both is not None and kept is not None
+    torch.testing.assert_close(both, edge + kept - 1)

@@ -36,9 +36,22 @@ def recipe(text: str) -> Recipe:
     return parse_recipe(text)
 
 
-def test_initial_masks_that_would_be_ignored_are_refused(text: str, tmp_path: Path) -> None:
-    asked = text.replace("batch = 4", "batch = 4\ninitial_probability = 0.3")
-    with pytest.raises(RecipeError, match="ritm is not trained from initial masks"):
+@pytest.mark.parametrize(
+    ("before", "option"),
+    [
+        ("batch = 4", "initial_probability = 0.3"),
+        ("[clicks]", "stray = 0.3"),
+        ("[loss]", "edge = 1.0"),
+        ("[loss]", "kept = 1.0"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    text: str, tmp_path: Path, before: str, option: str
+) -> None:
+    whole = text if "[loss]" in text else text + "\n[loss]\n"
+    asked = whole.replace(before, f"{before}\n{option}")
+    assert parse_recipe(asked) != parse_recipe(text)
+    with pytest.raises(RecipeError, match=f"ritm is trained as published; leave .*{option.split()[0]} out"):
         train(parse_recipe(asked), asked, tmp_path, quiet=True)
 
 

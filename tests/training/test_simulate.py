@@ -69,6 +69,21 @@ def test_place_is_uniform_beyond_half_of_the_larger_maximum() -> None:
     assert all(isinstance(v, int) for v in next(iter(places[True])))
 
 
+def test_stray_clicks_fall_anywhere_on_the_error() -> None:
+    probability, target = scene()
+    missed = {(int(r), int(c)) for r, c in np.argwhere((target == 1) & (probability < 0.49))}
+    deep = {(r, c) for r in range(10, 21) for c in range(15, 26)}
+    for stray in (0.4, 1.0):
+        rng = np.random.default_rng(0)
+        clicks = [next_click(probability, target, rng, stray=stray) for _ in range(12000)]
+        places = [(c.row, c.column) for c in clicks if c is not None and c.positive]
+        assert set(places) <= missed
+        share = sum(place in deep for place in places) / len(places)
+        assert abs(share - (1 - stray + stray * len(deep) / len(missed))) < 0.03
+    assert set(places) == missed
+    assert next_click((target == 1).astype(np.float32), target, np.random.default_rng(0), stray=1.0) is None
+
+
 def test_shallow_lesser_polarity_gives_no_click() -> None:
     probability, target = scene()
     probability[:] = 0

@@ -280,7 +280,7 @@ def damaged_batch() -> DeviceBatch:
 
 def test_the_first_click_on_an_initial_mask_lies_on_its_error() -> None:
     given_batch = damaged_batch()
-    found = correct_first(given_batch, 7, 0.49)
+    found = correct_first(given_batch, 7, ClickRecipe())
     assert found.first_positive is not None
     assert found.first_positive.tolist() == [True, False, True]
     assert torch.equal(found.first_clicks[0], given_batch.first_clicks[0])
@@ -291,10 +291,10 @@ def test_the_first_click_on_an_initial_mask_lies_on_its_error() -> None:
     row, column = found.first_clicks[2].long()
     assert given_batch.targets[2, row, column] == 1
     assert not given_batch.initials[2, row, column]
-    assert torch.equal(correct_first(given_batch, 7, 0.49).first_clicks, found.first_clicks)
+    assert torch.equal(correct_first(given_batch, 7, ClickRecipe()).first_clicks, found.first_clicks)
     maps = first_clicks(found).first_click_map()
     assert maps.flatten(1).any(1).tolist() == [True, False, True]  # as a session's: no click, no disk
-    assert correct_first(batch(), 7, 0.49).first_positive is None
+    assert correct_first(batch(), 7, ClickRecipe()).first_positive is None
 
 
 def test_an_initial_mask_enters_as_in_a_session() -> None:
@@ -324,7 +324,7 @@ def test_a_step_from_initial_masks(count: int) -> None:
     losses["total"].backward()
     assert network.corrector.predict.weight.grad is not None
     assert network.corrector.predict.weight.grad.abs().sum() > 0
-    corrected = correct_first(given_batch, 3, 0.49)
+    corrected = correct_first(given_batch, 3, ClickRecipe())
     assert (coarse_targets(corrected)[1] == -1).all()
     assert torch.equal(coarse_targets(corrected)[[0, 2]], given_batch.targets[[0, 2]])
     without = training(replace(given_step, batch=replace(given_batch, starts=None, initials=None)))

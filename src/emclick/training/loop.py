@@ -35,7 +35,7 @@ from emclick.training.schedule import build_optimiser, rate_factor, set_rate
 from emclick.training.simulate import number_of_clicks
 from emclick.training.start import start_network
 from emclick.training.state import Average, RunState
-from emclick.training.step import DeviceBatch, MethodTraining, StepInput
+from emclick.training.step import UNPUBLISHED, DeviceBatch, MethodTraining, StepInput
 from emclick.training.workers import Workers, check_device
 
 # Keep the generators of click counts and of dropout apart from those of samples and of clicks.
@@ -115,10 +115,9 @@ class Trainer:
         for phase in self.recipe.phases:
             if phase.batch % self.workers.count:
                 raise RecipeError(f"batch {phase.batch} cannot be shared by {self.workers.count} processes")
-            if phase.initial_probability and not training.starts_from_masks:
-                raise RecipeError(
-                    f"{self.recipe.method} is not trained from initial masks; leave initial_probability out"
-                )
+        asked = [name for name, value in UNPUBLISHED.items() if value(self.recipe)]
+        if asked and not training.unpublished:
+            raise RecipeError(f"{self.recipe.method} is trained as published; leave {', '.join(asked)} out")
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = PRECISIONS[self.recipe.precision]

@@ -65,11 +65,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class ClickRecipe:
-    """Simulated clicks after the first: at most `maximum`, n with probability ~ gamma^n (METHOD, "Training")."""
+    """Simulated clicks after the first (METHOD, "Training").
+
+    Attributes:
+        maximum, gamma: at most `maximum`, n of them with probability proportional to gamma^n.
+        threshold: object pixels below it and background pixels above it are errors.
+        stray: chance that a click falls anywhere on the error instead of deep inside it (not published).
+    """
 
     maximum: int = 23
     gamma: float = 0.8
     threshold: float = 0.49
+    stray: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,11 +108,19 @@ class OptimiserRecipe:
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """Weights of the normalised focal losses and of the auxiliary cross-entropy."""
+    """Weights of the losses.
+
+    Attributes:
+        coarse, corrected: of the normalised focal losses.
+        auxiliary: of the auxiliary cross-entropy.
+        edge, kept: added to a pixel's weight in EMC's `corrected`, see `losses.pixel_weights` (not published).
+    """
 
     coarse: float = 1.0
     corrected: float = 1.0
     auxiliary: float = 0.4
+    edge: float = 0.0
+    kept: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -306,8 +321,11 @@ _WITHIN: Mapping[str, Callable[[Recipe], tuple[Sequence[float], float, float]]] 
     "loss.coarse": lambda recipe: ((recipe.loss.coarse,), 0, math.inf),
     "loss.corrected": lambda recipe: ((recipe.loss.corrected,), 0, math.inf),
     "loss.auxiliary": lambda recipe: ((recipe.loss.auxiliary,), 0, math.inf),
+    "loss.edge": lambda recipe: ((recipe.loss.edge,), 0, math.inf),
+    "loss.kept": lambda recipe: ((recipe.loss.kept,), 0, math.inf),
     "workers": lambda recipe: ((recipe.workers,), 0, math.inf),
     "clicks.maximum": lambda recipe: ((recipe.clicks.maximum,), 0, math.inf),
+    "clicks.stray": lambda recipe: ((recipe.clicks.stray,), 0, 1),
     "validation.every_steps": lambda recipe: ((recipe.validation.every_steps,), 1, math.inf),
     "validation.limit": lambda recipe: ((recipe.validation.limit,), 1, math.inf),
     "validation.clicks": lambda recipe: ((recipe.validation.clicks,), 1, 1000),

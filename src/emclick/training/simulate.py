@@ -53,6 +53,7 @@ def next_click(
     rng: np.random.Generator,
     threshold: float = 0.49,
     deeper: bool = False,
+    stray: float = 0.0,
 ) -> NextClick | None:
     """A click on an error of a prediction, or None: no error, or the drawn polarity has no deep pixel.
 
@@ -62,6 +63,8 @@ def next_click(
         rng: draws the polarity, then the place.
         threshold: object pixels below it are false negatives, background pixels above it false positives.
         deeper: the polarity is not drawn but that of the deeper error (RITM and those after it).
+        stray: chance that the place is any pixel of that polarity's error area instead of a deep one, as people's
+            clicks are.
 
     Raises:
         MaskError: the two arrays differ in shape.
@@ -76,7 +79,8 @@ def next_click(
     share = 0.5 if deeper else float(rng.random())  # of the two depths, one after the other
     positive = share * (missed_max + added_max) < missed_max
     distance, (top, left) = (missed, missed_corner) if positive else (added, added_corner)
-    places = np.flatnonzero(distance > max(missed_max, added_max) / 2.0)
+    strays = stray > 0.0 and rng.random() < stray
+    places = np.flatnonzero(distance > (0.0 if strays else max(missed_max, added_max) / 2.0))
     if not places.size:
         return None
     row, column = divmod(int(places[rng.integers(places.size)]), distance.shape[1])
@@ -90,6 +94,7 @@ def next_clicks(
     threshold: float = 0.49,
     share: Callable[..., Iterable[NextClick | None]] = map,
     deeper: bool = False,
+    stray: float = 0.0,
 ) -> list[NextClick | None]:
     """`next_click` for each of B samples, each with its own generator.
 
@@ -99,7 +104,7 @@ def next_clicks(
         rngs: B generators, see `click_rngs`.
         threshold: as in `next_click`.
         share: `map`, or that of a pool of threads; the result does not depend on it.
-        deeper: as in `next_click`.
+        deeper, stray: as in `next_click`.
 
     Raises:
         MaskError: the three do not have the same B, or the arrays differ in shape.
@@ -109,7 +114,7 @@ def next_clicks(
         raise MaskError(f"{counts}: give one of each per sample")
 
     def one(i: int) -> NextClick | None:
-        return next_click(probabilities[i], targets[i], rngs[i], threshold, deeper)
+        return next_click(probabilities[i], targets[i], rngs[i], threshold, deeper, stray)
 
     return list(share(one, range(len(targets))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from emclick.networks.click_maps import CellMaps
 from emclick.networks.correction import STRIDE
 from emclick.networks.model import EmcNetwork
 from emclick.training.clock import StageClock
-from emclick.training.losses import binary_cross_entropy, normalized_focal_loss
+from emclick.training.losses import binary_cross_entropy, normalized_focal_loss, pixel_weights
 from emclick.training.recipe import ClickRecipe, LossRecipe, Recipe
 from emclick.training.simulate import NextClick, click_rngs, next_clicks
 
@@ -34,11 +34,13 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 class Logits(NamedTuple):
-    """What a training forward gives, at 1/4 of the crop: (B, 1, h, w) each, auxiliary ones where there are any."""
+    """What a training forward gives, at 1/4 of the crop: (B, 1, h, w) each, auxiliary ones where there are any; and
+    the probabilities before the last click, (B, H, W) without gradient."""
 
     coarse: Tensor
     auxiliary: Tensor | None
     corrected: Tensor
+    before: Tensor
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,28 @@ class StepInput:
     autocast: Callable[[], contextlib.AbstractContextManager[object]]
 
 
+UNPUBLISHED: Mapping[str, Callable[[Recipe], float]] = {
+    "initial_probability": lambda recipe: max(phase.initial_probability for phase in recipe.phases),
+    "clicks.stray": lambda recipe: recipe.clicks.stray,
+    "loss.edge": lambda recipe: recipe.loss.edge,
+    "loss.kept": lambda recipe: recipe.loss.kept,
+}
+"""A recipe's options that are in no published training: 0 for none."""
+
+
 class MethodTraining(nn.Module, ABC):
     """A method's share of a training step: simulated clicks, forward, losses. One module, so that processes
     share gradients of all that it uses.
 
     Attributes:
-        starts_from_masks: whether it uses a batch's `initials`, which a phase's `initial_probability` asks for.
+        unpublished: whether it knows the options of `UNPUBLISHED`.
 
     Args:
         network: of the method, in training mode; the loop owns optimiser, averages and checkpoints.
         recipe: the run's.
     """
 
-    starts_from_masks: ClassVar[bool] = False
+    unpublished: ClassVar[bool] = False
 
     def __init__(self, network: Any, recipe: Recipe) -> None:
         super().__init__()
@@ -154,20 +165,20 @@ class TrainingForward(nn.Module):
         if probabilities is None:
             probabilities = start(upsampled_probabilities(output.coarse_logits))
         corrected = correct(self.network.corrector, cells, output.features, clicks, probabilities)
-        return Logits(output.coarse_logits, output.auxiliary_logits, corrected)
+        return Logits(output.coarse_logits, output.auxiliary_logits, corrected, probabilities.detach())
 
 
 class EmcTraining(MethodTraining):
     """EMC-Click's (METHOD, "Training")."""
 
-    starts_from_masks = True
+    unpublished = True
 
     def __init__(self, network: EmcNetwork, recipe: Recipe) -> None:
         super().__init__(network, recipe)
         self.run = TrainingForward(network)
 
     def forward(self, given: StepInput) -> dict[str, Tensor]:
-        batch = correct_first(given.batch, given.seed, self.recipe.clicks.threshold)
+        batch = correct_first(given.batch, given.seed, self.recipe.clicks)
 
         def simulate(
             network: EmcNetwork, cells: Tensor, base: Callable[[], BaseOutput]
@@ -216,7 +227,7 @@ def simulate_clicks(
         base: gives the base network's output in eval mode; asked only if `count` is not 0.
         batch: targets, first clicks and the numbers that seed the clicks.
         count: further clicks.
-        recipe: their threshold.
+        recipe: their threshold, and how many stray.
         seed: the run's.
         threads: samples are shared among this many; the result does not depend on it.
 
@@ -234,7 +245,9 @@ def simulate_clicks(
         share = pool.map if threads > 1 else map
         for _ in range(count):
             probabilities = upsampled_probabilities(corrector.correct(maps, probabilities))
-            found = next_clicks(probabilities.cpu().numpy(), targets, rngs, recipe.threshold, share)
+            found = next_clicks(
+                probabilities.cpu().numpy(), targets, rngs, recipe.threshold, share, stray=recipe.stray
+            )
             maps.add(*_as_tensors(found, batch.images.device))
     return maps, probabilities
 
@@ -248,7 +261,7 @@ def first_clicks(batch: DeviceBatch, dtype: torch.dtype = torch.float32) -> Cell
 
 
 @torch.no_grad()
-def correct_first(batch: DeviceBatch, seed: int, threshold: float) -> DeviceBatch:
+def correct_first(batch: DeviceBatch, seed: int, recipe: ClickRecipe) -> DeviceBatch:
     """The batch with first clicks on the errors of the initial masks, where there are any."""
     if batch.starts is None or batch.initials is None:
         return batch
@@ -256,7 +269,8 @@ def correct_first(batch: DeviceBatch, seed: int, threshold: float) -> DeviceBatc
     rngs = [np.random.default_rng((seed, batch.numbers[i], _START_STREAM)) for i in numbers]
     masks, targets = (each[batch.starts].cpu().numpy() for each in (batch.initials, batch.targets))
     points, positive = batch.first_clicks.clone(), torch.ones_like(batch.starts)
-    for i, click in zip(numbers, next_clicks(masks.astype(np.float32), targets, rngs, threshold)):
+    found = next_clicks(masks.astype(np.float32), targets, rngs, recipe.threshold, stray=recipe.stray)
+    for i, click in zip(numbers, found):
         if click is not None:  # else the click on the object stays
             points[i] = torch.tensor([click.row, click.column], dtype=points.dtype)
             positive[i] = click.positive
@@ -297,7 +311,11 @@ def compute_loss(
     first = targets if coarse is None else coarse
     losses = {
         "coarse": normalized_focal_loss(logits.coarse, first),
-        "corrected": normalized_focal_loss(logits.corrected, targets),
+        "corrected": normalized_focal_loss(
+            logits.corrected,
+            targets,
+            weight=pixel_weights(targets, logits.before, weights.edge, weights.kept),
+        ),
     }
     total = weights.coarse * losses["coarse"] + weights.corrected * losses["corrected"]
     if logits.auxiliary is not None:
