@@ -1,6 +1,6 @@
-"""Write the recipes of the comparisons at equal budget: rows that differ in the network, the method or an option alone.
+"""Write the recipes of the comparisons at equal budget: rows that differ in one thing alone.
 
-python tools/comparison_recipes.py          # recipes/ablation/*.toml, recipes/equal-budget/*.toml, recipes/options/*.toml
+python tools/comparison_recipes.py          # recipes/{ablation,equal-budget,options}/*.toml
 
 `recipes/ablation` has a row for each network of the talk's tables 4 and 5, all of as many steps.
 `recipes/equal-budget` has EMC, RITM and FocalClick on one backbone, frame, data and optimiser, each with as many

@@ -159,5 +159,6 @@ def test_pixels_at_the_edge_and_right_ones_weigh_more() -> None:
     torch.testing.assert_close(kept, 1.0 + 2.0 * right)
 
     both = pixel_weights(target, before, 0.5, 2.0)
-    assert both is not None and kept is not None
+    assert both is not None
+    assert kept is not None
     torch.testing.assert_close(both, edge + kept - 1)

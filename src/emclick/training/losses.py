@@ -8,7 +8,6 @@ from torch import Tensor
 
 from emclick.networks.blocks import resize_maps
 
-
 EDGE_PX = 4
 """Pixels at most so far from a pixel of the other kind, along rows and along columns, lie at the object's edge: about
 what one value of the output, at 1/4, shows."""
