@@ -63,6 +63,17 @@ def test_stage_tables(saved: Path) -> None:
     assert lines[-1] == "On random weights: emc-x."
 
 
+def test_handovers_are_shown_where_they_were_measured(saved: Path) -> None:
+    assert "handover" not in report.bench_table(saved)
+    measured = results()
+    measured["records"][0]["handover_us"] = 16.4
+    saved.write_text(json.dumps(measured), encoding="utf-8")
+    lines = report.bench_table(saved).splitlines()
+    assert "| emc-x | onnx | fp32 | 2 | 25.0 | 30.0 | 12.5 | 2.00 | 1.9 | 231 | 16 |" in lines
+    assert "| emc-x | torch on cuda | fp32 | 2 | 25.0 | 30.0 | - | - | 1.9 | - | - |" in lines
+    assert any(line.startswith("Handover: one CPU reads 512 KB") for line in lines)
+
+
 def test_summary_table(saved: Path) -> None:
     lines = report.bench_table(saved, "summary").splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")

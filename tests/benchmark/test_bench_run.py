@@ -14,6 +14,7 @@ from fake_jobs import DIES, FAILS, REFUSED
 
 from emclick.benchmark import run, stages
 from emclick.benchmark.costs import Costs
+from emclick.benchmark.handover import Handover
 from emclick.benchmark.models import Subject, prepare_model, seeded_model_folder
 from emclick.benchmark.picture import photograph, size_of
 from emclick.benchmark.processes import Worker
@@ -41,6 +42,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subject = Subject("toy", path, seeded=True, costs=Costs(1000, 100, 27_000, 8000))
     monkeypatch.setattr(run, "prepare_model", lambda *_: subject)
     monkeypatch.setattr(run, "MODEL_JOB", "fake_jobs:FakeModel")
+    monkeypatch.setattr(run, "handover", lambda: Handover(7, 5))
     return path
 
 
@@ -60,6 +62,7 @@ def test_records(log: Path) -> None:
     assert first["samples"] == 2 * STAGES["first"].repeats
     assert (first["load_s"], first["short_side"], first["seeded"]) == (0.25, 384, True)
     assert 0 < correction["floor_ms"] < 50
+    assert correction["handover_us"] == 7
     assert result["machine"]["cpu"]
     assert result["machine"]["cores_used"] == 1
     assert result["machine"]["blas"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from emclick.benchmark.handover import KILOBYTES
 from emclick.benchmark.run import FORMAT
 from emclick.benchmark.stages import CORRECTION, FIRST, STAGES
 from emclick.errors import OptionError, UnknownNameError
@@ -109,6 +110,8 @@ def stage_tables(results: Results) -> str:
         columns = dict(STAGE_COLUMNS)
         if stage == FIRST:
             columns["open ms"] = lambda r: _number(r.get("open_ms"))
+        if _handed_over(results):
+            columns["handover us"] = lambda r: _number(r.get("handover_us"), 0)
         cells = [[*names(each), *(cell(each) for cell in columns.values())] for each in records]
         parts.append(f"**{stage}**\n\n{markdown_table([*_NAMES, *columns], cells, 3)}")
     return "\n".join([*parts, caption(results)])
@@ -148,11 +151,20 @@ def caption(results: Results) -> str:
         f"Floor: float32 `numpy.matmul` of the plain network's multiply-adds, {machine['blas'] or 'BLAS unknown'}, "
         "same threads, same rounds.",
     ]
+    if _handed_over(results):
+        lines.append(
+            f"Handover: one CPU reads {KILOBYTES} KB that another has just written, median of the same rounds; two to "
+            "three times as much where the two share no cache."
+        )
     if others := sorted({each["model"] for each in results["records"] if _at_own_frame(each, side)}):
         lines.append(f"First and correction at the model's own frame, whole clicks: {', '.join(others)}.")
     if seeded:
         lines.append(f"On random weights: {', '.join(seeded)}.")
     return "\n".join(lines) + "\n"
+
+
+def _handed_over(results: Results) -> bool:
+    return any(each.get("handover_us") for each in results["records"])
 
 
 def _at_own_frame(record: Record, side: int) -> bool:

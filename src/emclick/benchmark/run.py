@@ -15,6 +15,7 @@ import numpy as np
 
 from emclick.benchmark.costs import FRAME_SIDE
 from emclick.benchmark.floor import FLOOR_JOB, matrix_side
+from emclick.benchmark.handover import handover
 from emclick.benchmark.machine import cpu_time, machine, stolen_percent
 from emclick.benchmark.models import Subject, prepare_model
 from emclick.benchmark.processes import Worker
@@ -163,11 +164,13 @@ def _measure(plan: Plan, subject: Subject, on: dict[str, Any], say: Note, step: 
 
             side = str(matrix_side(_macs(subject, stage)))
             names = {each: side if isinstance(each, Floor) else stage for each in workers}
-            results = _rounds(plan, workers, names, STAGES[stage].repeats, failed, part)
+            handovers: list[float] = []
+            results = _rounds(plan, workers, names, STAGES[stage].repeats, failed, part, handovers)
             for each, result in results.items():
                 if isinstance(each, Config):
                     floor = results.get(Floor(each.threads))
-                    yield _record(plan, subject, each, stage, result, floor, workers[each].about)
+                    record = _record(plan, subject, each, stage, result, floor, workers[each].about)
+                    yield record | {"handover_us": _rounded(np.median(handovers)) if handovers else None}
             workers = {each: worker for each, worker in workers.items() if worker.alive}
 
 
@@ -215,6 +218,7 @@ def _rounds(
     repeats: int,
     failed: Callable[[Config | Floor, WorkerError, bool], None],
     step: Callable[[float], None],
+    handovers: list[float],
 ) -> dict[Config | Floor, _Result]:
     """One stage: each worker in turn, `plan.rounds` times, from another one on each time.
 
@@ -225,6 +229,7 @@ def _rounds(
         repeats: samples per turn, after one that does not count.
         failed: told of each worker that failed, and whether it is still alive; it is left out.
         step: told the share that is done.
+        handovers: what each round's handover took is added, if it can be measured, see `handover`.
     """
     live: dict[Config | Floor, _Result] = {each: _Result([]) for each in workers}
 
@@ -242,6 +247,8 @@ def _rounds(
         ask(each, do="prepare", stage=names[each])
     for number in range(plan.rounds):
         step(number / plan.rounds)
+        if found := handover():
+            handovers.append(found.of_other)
         order = list(live)
         first = number % len(order) if order else 0
         for each in order[first:] + order[:first]:
