@@ -24,7 +24,7 @@ RADIUS_PX = 5
 
 _CHANNELS = 2 * GRID**2  # of a cell, in the disk maps
 _REACH = 2  # cells on either side that the first layer's two 3x3 convolutions read
-_NO_POINTS = np.zeros((0, 2), np.float32)
+_SQUARED_RADIUS = np.float32(RADIUS_PX**2)
 PATCH_CELLS = math.ceil((2 * RADIUS_PX + GRID) / GRID) + 2 * _REACH
 """Side of the square of cells in which the network's first layer can feel a disk."""
 
@@ -90,14 +90,40 @@ def squared_distances(points: Float, frame_hw: tuple[int, int]) -> Float:
     """
     nearest = np.full(frame_hw, np.inf, np.float32)
     for row, column in np.asarray(points, np.float32).reshape(-1, 2):
-        np.minimum(nearest, _squared_distance(row, column, *map(np.arange, frame_hw)), out=nearest)
+        np.minimum(nearest, _squared_distance(row, column, *map(_whole, frame_hw)), out=nearest)
     return nearest
 
 
-def _squared_distance(row: np.float32, column: np.float32, rows: NDArray, columns: NDArray) -> Float:
-    """(R, C) float32 from (row, column) to each of the whole `rows` and `columns`."""
-    down, across = rows.astype(np.float32) - row, columns.astype(np.float32) - column
-    return np.square(down)[:, None] + np.square(across)
+def _squared_distance(row: np.float32, column: np.float32, rows: Float, columns: Float) -> Float:
+    """(R, C) float32 from (row, column) to each of the `rows` and `columns`."""
+    down, across = rows - row, columns - column
+    return np.square(down, out=down)[:, None] + np.square(across, out=across)
+
+
+@lru_cache(maxsize=16)
+def _whole(size: int) -> Float:
+    """0.0, 1.0, ... below `size`."""
+    return np.arange(size, dtype=np.float32)
+
+
+def _disk(
+    row: np.float32, column: np.float32, frame_hw: tuple[int, int]
+) -> tuple[slice, slice, NDArray[np.bool_]]:
+    """The frame's rows and columns that a disk may touch, and which of their pixels it does."""
+    rows, columns = (
+        slice(
+            first := max(0, math.floor(at) - RADIUS_PX), max(first, min(size, math.ceil(at) + RADIUS_PX + 1))
+        )
+        for at, size in zip((row, column), frame_hw)
+    )
+    return rows, columns, _in_disk(row, column, rows, columns, frame_hw)
+
+
+def _in_disk(
+    row: np.float32, column: np.float32, rows: slice, columns: slice, frame_hw: tuple[int, int]
+) -> NDArray[np.bool_]:
+    height, width = frame_hw
+    return _squared_distance(row, column, _whole(height)[rows], _whole(width)[columns]) <= _SQUARED_RADIUS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,22 +143,13 @@ class DiskPatch:
     hw: tuple[int, int]
     grid_hw: tuple[int, int]
 
-    @classmethod
-    def of(cls, pixels: NDArray[np.intp], grid_hw: tuple[int, int]) -> DiskPatch:
-        """The patch of at least one pixel of a disk."""
-        height, width = (min(PATCH_CELLS, size) for size in grid_hw)
-        rows, columns = np.divmod(pixels // _CHANNELS, grid_hw[1])
-        top, left = (
-            min(max(int(at.min()) - _REACH, 0), size - side)
-            for at, side, size in zip((rows, columns), (height, width), grid_hw)
-        )
-        return cls(pixels, top, left, (height, width), grid_hw)
-
     def cells(self) -> Float:
         """(rows, columns, 32) float32 in {0, 1}: the patch's cells of a map of `pixels` alone."""
-        cells = np.zeros((*self.hw, _CHANNELS), np.float32)
-        rows, columns = np.divmod(self.pixels // _CHANNELS, self.grid_hw[1])
-        cells[rows - self.top, columns - self.left, self.pixels % _CHANNELS] = 1
+        (height, width), line = self.hw, self.grid_hw[1] * _CHANNELS
+        cells = np.zeros((height, width, _CHANNELS), np.float32)
+        inside = self.pixels - (self.top * line + self.left * _CHANNELS)
+        inside -= inside // line * (line - width * _CHANNELS)  # lines as long as the patch's
+        cells.reshape(-1)[inside] = 1
         return cells
 
 
@@ -151,9 +168,29 @@ class _PolarityMaps:
     points: Float
 
 
-@lru_cache(maxsize=8)
-def _sampler(frame_hw: tuple[int, int]) -> GridSampler:
-    return GridSampler(frame_hw)
+class _Plan:
+    """What the maps of all clicks in a frame have in common: made once, since a click is waited for.
+
+    Attributes:
+        sampler: reduces maps to the grid.
+        rows, columns: float32, where it reads.
+        row_places, column_places: (h,), (w,); their sum is where a pixel is in the flat map of `ClickMaps.disks`.
+        diagonal: of the frame, px.
+    """
+
+    def __init__(self, frame_hw: tuple[int, int]) -> None:
+        self.sampler = GridSampler(frame_hw)
+        self.rows, self.columns = (
+            each.astype(np.float32) for each in (self.sampler.rows, self.sampler.columns)
+        )
+        rows, columns = (np.arange(size) for size in frame_hw)
+        line = self.sampler.grid_hw[1] * _CHANNELS
+        self.row_places = rows // GRID * line + rows % GRID * GRID
+        self.column_places = columns // GRID * _CHANNELS + columns % GRID
+        self.diagonal = np.float32(math.sqrt(frame_hw[0] ** 2 + frame_hw[1] ** 2))
+
+
+_plan = lru_cache(maxsize=8)(_Plan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,10 +220,20 @@ class ClickMaps:
     def add(self, point: Float, positive: bool) -> ClickMaps:
         """Maps with one click more, (row, column) float32; those of the other polarity are shared."""
         row, column = np.asarray(point, np.float32)
-        old = self.positive if positive else self.negative
-        new = self._with(old, row, column)
-        pixels = self._disk(positive, row, column, _NO_POINTS if old is None else old.points)
-        patches = (*self.patches, DiskPatch.of(pixels, self._grid_hw)) if len(pixels) else self.patches
+        plan, old = _plan(self.frame_hw), self.positive if positive else self.negative
+        nearest = _squared_distance(row, column, plan.rows, plan.columns)
+        place = np.array([[row, column]])
+        if old is not None:
+            np.minimum(nearest, old.nearest, out=nearest)
+        distances = np.sqrt(nearest)
+        distances /= plan.diagonal
+        new = _PolarityMaps(
+            nearest,
+            plan.sampler.reduce(distances),
+            place if old is None else np.concatenate([old.points, place]),
+        )
+        patch = self._patch(row, column, positive, None if old is None else old.points)
+        patches = self.patches if patch is None else (*self.patches, patch)
         if positive:
             return ClickMaps(self.frame_hw, new, self.negative, patches)
         return ClickMaps(self.frame_hw, self.positive, new, patches)
@@ -204,43 +251,37 @@ class ClickMaps:
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
-        constant = np.full(self._grid_hw, np.float32(1) / self._diagonal, np.float32)
-        return np.stack(
-            [constant if each is None else each.distances for each in (self.positive, self.negative)]
-        )
+        maps = np.empty((2, *self._grid_hw), np.float32)
+        for each, its in zip(maps, (self.positive, self.negative)):
+            each[:] = np.float32(1) / _plan(self.frame_hw).diagonal if its is None else its.distances
+        return maps
 
     @property
     def _grid_hw(self) -> tuple[int, int]:
         return self.frame_hw[0] // GRID, self.frame_hw[1] // GRID
 
-    @property
-    def _diagonal(self) -> np.float32:
-        return np.float32(math.sqrt(self.frame_hw[0] ** 2 + self.frame_hw[1] ** 2))
-
-    def _with(self, old: _PolarityMaps | None, row: np.float32, column: np.float32) -> _PolarityMaps:
-        sampler = _sampler(self.frame_hw)
-        nearest = _squared_distance(row, column, sampler.rows, sampler.columns)
-        if old is not None:
-            np.minimum(nearest, old.nearest, out=nearest)
-        distances = sampler.reduce(np.divide(np.sqrt(nearest), self._diagonal))
-        points = np.vstack([_NO_POINTS if old is None else old.points, (row, column)])
-        return _PolarityMaps(nearest, distances, points)
-
-    def _disk(self, positive: bool, row: np.float32, column: np.float32, before: Float) -> NDArray[np.intp]:
-        """Where a click makes the flat map of `disks` 1 that the clicks `before`, (N, 2), left 0."""
-        reach = [
-            np.arange(max(0, math.floor(at) - RADIUS_PX), min(size, math.ceil(at) + RADIUS_PX + 1))
-            for at, size in zip((row, column), self.frame_hw)
-        ]
-        radius = np.float32(RADIUS_PX**2)
-        new = _squared_distance(row, column, *reach) <= radius
-        for other in before[np.abs(before - (row, column)).max(axis=1) <= 2 * RADIUS_PX]:
-            new &= _squared_distance(*other, *reach) > radius
-        inside = np.nonzero(new)
-        rows, columns = (indices[found] for indices, found in zip(reach, inside))
-        cell = rows // GRID * self._grid_hw[1] + columns // GRID
-        channel = rows % GRID * GRID + columns % GRID
-        return (2 * cell + (not positive)) * GRID**2 + channel
+    def _patch(
+        self, row: np.float32, column: np.float32, positive: bool, before: Float | None
+    ) -> DiskPatch | None:
+        """What a click adds that the clicks `before` of its polarity, (row, column) each, left 0; None if nothing."""
+        rows, columns, new = _disk(row, column, self.frame_hw)
+        if before is not None:
+            for other_row, other_column in before[
+                (np.abs(before - (row, column)) <= 2 * RADIUS_PX).all(axis=1)
+            ]:
+                new &= ~_in_disk(other_row, other_column, rows, columns, self.frame_hw)
+        plan = _plan(self.frame_hw)
+        pixels = (plan.row_places[rows, None] + plan.column_places[columns])[new]
+        if not pixels.size:
+            return None
+        if not positive:
+            pixels += GRID**2
+        height, width = hw = min(PATCH_CELLS, self._grid_hw[0]), min(PATCH_CELLS, self._grid_hw[1])
+        top, left = (
+            min(max(reach.start // GRID - _REACH, 0), size - side)
+            for reach, side, size in zip((rows, columns), (height, width), self._grid_hw)
+        )
+        return DiskPatch(pixels, top, left, hw, self._grid_hw)
 
 
 def disk_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:
@@ -251,9 +292,11 @@ def disk_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, i
         positive: (N,) bool.
         frame_hw: (h, w).
     """
-    points = np.asarray(points, np.float32).reshape(-1, 2)
-    squared = [squared_distances(points[chosen], frame_hw) for chosen in (positive, ~positive)]
-    return (np.stack(squared) <= np.float32(RADIUS_PX**2)).astype(np.float32)
+    maps = np.zeros((2, *frame_hw), np.float32)
+    for (row, column), polarity in zip(np.asarray(points, np.float32).reshape(-1, 2), positive):
+        rows, columns, inside = _disk(row, column, frame_hw)
+        maps[0 if polarity else 1, rows, columns][inside] = 1
+    return maps
 
 
 def distance_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:

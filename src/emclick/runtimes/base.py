@@ -105,14 +105,14 @@ class KeptFrame:
         opened: what the base network keeps.
         sums: the image's share of the correction network's first layer, and that of the disks of `shown`.
         weights: how the mask before is upsampled, for rows and for columns.
-        pristine: `sums` without disks; None as long as they never had any.
+        pristine: `sums` without disks.
         shown: patches of disk maps, in the order added.
     """
 
     opened: Any
     sums: Any
     weights: Sequence[Any]
-    pristine: Any = None
+    pristine: Any
     shown: tuple[DiskPatch, ...] = ()
 
 
@@ -153,7 +153,8 @@ class PartsRuntime(EmcRuntime):
 
     def open(self, frames: Float) -> list[KeptFrame]:
         kept = (self.run("image", np.ascontiguousarray(frame[None])) for frame in frames)
-        return [KeptFrame(opened, sums, weights) for opened, sums, *weights in kept]
+        # copied here and not by the first click, which is waited for
+        return [KeptFrame(opened, sums, weights, self.duplicate(sums)) for opened, sums, *weights in kept]
 
     def first(self, image: list[KeptFrame], click_map: Float) -> tuple[list[Any], Float]:
         results = [
@@ -165,10 +166,11 @@ class PartsRuntime(EmcRuntime):
     def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
         # the last click again and again changes nothing: so that not every click is a shape of its own to a runtime,
         # which keeps memory for each or makes ready for it
-        count = inputs.points.shape[1]
-        which = np.minimum(np.arange(padded_count(count)), count - 1)
-        positive = inputs.positive[which].astype(np.float32)
-        every_points = inputs.points[:, which]
+        every_points, positive = inputs.points, inputs.positive.astype(np.float32)
+        count = len(positive)
+        if (padded := padded_count(count)) != count:
+            which = np.minimum(np.arange(padded), count - 1)
+            every_points, positive = every_points[:, which], positive[which]
         logits = []
         for kept, feature_sums, maps, points, previous in zip(
             image, features, inputs.maps, every_points, inputs.previous_logits, strict=True
@@ -176,12 +178,11 @@ class PartsRuntime(EmcRuntime):
             self._show(kept, maps.patches)
             changed = (maps.distances()[None], points[None], positive, previous[None])
             logits += self.run("correction", kept.sums, *kept.weights, feature_sums, *changed)
-        return np.concatenate([self.to_numpy(each) for each in logits])
+        frames = [self.to_numpy(each) for each in logits]
+        return frames[0] if len(frames) == 1 else np.concatenate(frames)
 
     def _show(self, kept: KeptFrame, patches: tuple[DiskPatch, ...]) -> None:
         """Have the sums hold the share of these disks alone, to the same bits whatever was shown before."""
-        if kept.pristine is None:
-            kept.pristine = self.duplicate(kept.sums)
         if patches[: len(kept.shown)] != kept.shown:
             for patch in kept.shown:
                 kept.sums[self._spot(patch)] = kept.pristine[self._spot(patch)]

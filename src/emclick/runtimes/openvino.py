@@ -128,7 +128,10 @@ class OpenvinoRuntime(PartsRuntime):
     def run(self, part: str, *arrays: Any) -> list[Float]:
         inputs = [np.ascontiguousarray(array) for array in arrays]
         request = self._request(part, inputs)
-        request.infer(inputs, share_inputs=True)
+        # one by one: given to `infer` they take a quarter of a millisecond more
+        for number, array in enumerate(inputs):
+            request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
+        request.infer()
         # copies: the request writes its outputs into the same memory next time
         return [np.array(tensor.data) for tensor in request.output_tensors]
 
