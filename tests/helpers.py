@@ -40,6 +40,7 @@ class FakeRuntime(Runtime):
 
     name: str = "fake"
     threads: int = 1
+    fuses = False
     calls: list[tuple[str, Any]] = field(default_factory=list)
     fail_at: int = -1
 

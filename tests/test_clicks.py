@@ -6,17 +6,17 @@ import fractions
 import math
 from decimal import Decimal
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emclick.clicks import (
-    PATCH_CELLS,
+    DISK_CELLS,
     Click,
     ClickMaps,
     check_click,
+    disk_cells,
     disk_maps,
     distance_maps,
     squared_distances,
@@ -95,21 +95,34 @@ def test_adding_clicks_one_by_one_gives_the_same_bits(clicks):
 def test_patches_bring_each_pixel_of_the_disks_once(clicks):
     points, positive = arrays(clicks)
     maps = ClickMaps.of(points, positive, HW)
+    grid_hw = (HW[0] // 4, HW[1] // 4)
     found = np.zeros_like(maps.disks())
     for patch in maps.patches:
-        cells = patch.cells()
-        rows, columns, _ = cells.shape
-        found[patch.top : patch.top + rows, patch.left : patch.left + columns] += cells
-        assert (rows, columns) == (min(PATCH_CELLS, HW[0] // 4), min(PATCH_CELLS, HW[1] // 4))
-        near = np.pad(cells.any(axis=2), 2)  # beyond the border there is nothing to feel it
-        inside = np.pad(np.ones(cells.shape[:2], bool), 2)
-        grown = cv2.dilate(near.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        for over, start, size, whole in (
-            (grown & ~inside, patch.top, rows, HW[0] // 4), (grown.T & ~inside.T, patch.left, columns, HW[1] // 4)
-        ):  # fmt: skip
-            assert start == 0 or not over[:2].any()
-            assert start + size == whole or not over[-2:].any()
+        cells = disk_cells([patch], grid_hw)
+        found += cells
+        for reach, axis in ((patch.rows, 1), (patch.columns, 0)):
+            touched = np.flatnonzero(cells.any(axis=(axis, 2)))
+            assert reach.start <= touched[0]
+            assert touched[-1] < reach.stop
+            assert reach.stop - reach.start <= DISK_CELLS
     assert np.array_equal(found, maps.disks())
+
+
+@settings(max_examples=40, deadline=None)
+@given(POINTS, st.data())
+def test_some_cells_of_the_disks_are_those_of_the_whole_map(clicks, data):
+    maps = ClickMaps.of(*arrays(clicks), HW)
+    ends = [data.draw(st.lists(st.integers(0, size // 4), min_size=2, max_size=2).map(sorted)) for size in HW]
+    rows, columns = (slice(*each) for each in ends)
+    part = disk_cells(maps.patches, (HW[0] // 4, HW[1] // 4), (rows, columns))
+    assert np.array_equal(part, maps.disks()[rows, columns])
+
+
+def test_maps_know_which_patches_were_there_before_the_last_click():
+    one = ClickMaps(HW).add(floats([10, 20]), True)
+    two = one.add(floats([30, 20]), False)
+    again = two.add(floats([30, 20]), False)
+    assert [each.patches[: each.earlier] for each in (one, two, again)] == [(), one.patches, two.patches]
 
 
 def test_the_same_click_again_brings_no_patch():

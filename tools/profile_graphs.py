@@ -29,7 +29,7 @@ from emclick.benchmark.machine import machine
 from emclick.benchmark.models import prepare_model
 from emclick.benchmark.processes import Worker
 from emclick.card import read_card
-from emclick.clicks import ClickMaps, disk_maps
+from emclick.clicks import ClickMaps, disk_cells, disk_maps
 from emclick.cpus import usable_cpus
 from emclick.graphs import GRAPHS, read_graphs
 from emclick.networks.split import upsampling
@@ -37,14 +37,15 @@ from emclick.results import markdown_table
 from emclick.runtimes.openvino import KEPT, OpenvinoRuntime
 
 ROOT = Path(__file__).parents[1]
-FORMAT = "emclick-profile-2"
+FORMAT = "emclick-profile-3"
 SIDE = 384
 RUNS, WARM_UP = 60, 10
 SUBJECTS = (
-    ("emc-mobilenetv2", "correction"), ("emc-hrnet18", "correction"),
+    ("emc-mobilenetv2", "correction"), ("emc-mobilenetv2", "fuse"), ("emc-hrnet18", "correction"),
     ("emc-mobilenetv2", "first"), ("emc-hrnet18s", "first"), ("emc-segformer-b0", "first"),
 )  # fmt: skip
-"""Models, some on random weights, and their graphs; `first` is the base network without the correction after it."""
+"""Models, some on random weights, and their graphs. `first` is the base network without the correction after it, `fuse`
+what is made behind the answer before a correction."""
 POINTWISE, DEPTHWISE, DENSE, ATTENTION, PRODUCTS, LAYOUT, REST = KINDS = (
     "1x1 convolutions", "depthwise convolutions", "other convolutions", "attention", "matrix products",
     "layout changes", "all else",
@@ -63,18 +64,26 @@ _OPENVINO = {
 
 
 def correction_inputs(width: int) -> list[np.ndarray]:
-    """Three clicks on random maps, in the order of the graph's inputs."""
+    """A fused feature at random and three clicks, in the order of the graph's inputs."""
+    cells, maps, points = SIDE // 4, *three_clicks()
+    fused = np.random.default_rng(0).standard_normal((1, cells, cells, width)).astype(np.float32)
+    return [fused, maps.distances()[None], points[None], np.array([1, 0, 1], np.float32)]
+
+
+def fuse_inputs(width: int) -> list[np.ndarray]:
+    """Of all cells, two of the clicks made, random sums and logits."""
+    cells, (maps, _) = SIDE // 4, three_clicks()
     rng = np.random.default_rng(0)
-    cells = SIDE // 4
-    points = np.array([[100, 100], [200, 200], [300, 50]], np.float32)
-    maps = ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE))
     of_image, of_features = rng.standard_normal((2, 1, width, cells, cells)).astype(np.float32)
     rows = upsampling(cells, torch.empty(0)).numpy()
     columns = np.ascontiguousarray(rows.transpose(0, 2, 1))
     logits = rng.standard_normal((1, 1, cells, cells)).astype(np.float32)
-    positive = np.array([1, 0, 1], np.float32)
-    changed = [maps.distances()[None], points[None], positive, logits]
-    return [of_image, rows, columns, of_features, *changed]
+    return [disk_cells(maps.patches[:2], (cells, cells))[None], of_image, rows, columns, of_features, logits]
+
+
+def three_clicks() -> tuple[ClickMaps, np.ndarray]:
+    points = np.array([[100, 100], [200, 200], [300, 50]], np.float32)
+    return ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE)), points
 
 
 def first_inputs(image_graph: bytes) -> list[np.ndarray]:
@@ -201,7 +210,10 @@ def measure(threads: int) -> dict[str, Any]:
             card = read_card(subject.folder)
             graphs = read_graphs(subject.folder, card)
         width = card.spec.correction.width
-        arrays = correction_inputs(width) if part == "correction" else first_inputs(graphs["image"])
+        if part == "first":
+            arrays = first_inputs(graphs["image"])
+        else:
+            arrays = (correction_inputs if part == "correction" else fuse_inputs)(width)
         kinds, macs, whole = of_onnx(part, graphs[part], arrays, threads)
         columns = {"onnx fp32": {"kinds": kinds, "median_ms": float(np.median(whole))}}
         for precision in ("fp32", "bf16"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,10 +24,9 @@ RADIUS_PX = 5
 """Radius of a click's disk, in frame pixels."""
 
 _CHANNELS = 2 * GRID**2  # of a cell, in the disk maps
-_REACH = 2  # cells on either side that the first layer's two 3x3 convolutions read
 _SQUARED_RADIUS = np.float32(RADIUS_PX**2)
-PATCH_CELLS = math.ceil((2 * RADIUS_PX + GRID) / GRID) + 2 * _REACH
-"""Side of the square of cells in which the network's first layer can feel a disk."""
+DISK_CELLS = math.ceil((2 * RADIUS_PX + GRID) / GRID)
+"""At most so many rows, and columns, of cells hold a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +132,42 @@ class DiskPatch:
 
     Attributes:
         pixels: where it makes the flat (h/4, w/4, 32) map of both polarities 1.
-        top, left: the first of the cells that can feel it in the network's first layer.
-        hw: how many these are, `PATCH_CELLS` or fewer in a smaller map.
-        grid_hw: (h/4, w/4).
+        rows, columns: the cells that these are in, and perhaps some more: at most `DISK_CELLS` of each.
     """
 
     pixels: NDArray[np.intp]
-    top: int
-    left: int
-    hw: tuple[int, int]
-    grid_hw: tuple[int, int]
+    rows: slice
+    columns: slice
 
-    def cells(self) -> Float:
-        """(rows, columns, 32) float32 in {0, 1}: the patch's cells of a map of `pixels` alone."""
-        (height, width), line = self.hw, self.grid_hw[1] * _CHANNELS
-        cells = np.zeros((height, width, _CHANNELS), np.float32)
-        inside = self.pixels - (self.top * line + self.left * _CHANNELS)
-        inside -= inside // line * (line - width * _CHANNELS)  # lines as long as the patch's
-        cells.reshape(-1)[inside] = 1
-        return cells
+
+def disk_cells(
+    patches: Iterable[DiskPatch], grid_hw: tuple[int, int], cells: tuple[slice, slice] | None = None
+) -> Float:
+    """(rows, columns, 32) float32 in {0, 1}: the map that `patches` make, or its rows and columns `cells` alone.
+
+    1 within `RADIUS_PX` of a positive (0-15), a negative click (16-31): channel
+    `16 * negative + 4 * (row % 4) + column % 4` of cell (row // 4, column // 4), which is the full resolution in the
+    layout that the correction network reads (pixel unshuffle, channels last).
+    """
+    if cells is None:
+        maps = np.zeros((*grid_hw, _CHANNELS), np.float32)
+        for patch in patches:
+            maps.reshape(-1)[patch.pixels] = 1
+        return maps
+    rows, columns = cells
+    maps = np.zeros((rows.stop - rows.start, columns.stop - columns.start, _CHANNELS), np.float32)
+    for patch in patches:
+        if _apart(patch.rows, rows) or _apart(patch.columns, columns):
+            continue
+        row, rest = np.divmod(patch.pixels, grid_hw[1] * _CHANNELS)
+        column, channel = np.divmod(rest, _CHANNELS)
+        inside = (row >= rows.start) & (row < rows.stop) & (column >= columns.start) & (column < columns.stop)
+        maps[row[inside] - rows.start, column[inside] - columns.start, channel[inside]] = 1
+    return maps
+
+
+def _apart(one: slice, other: slice) -> bool:
+    return one.stop <= other.start or other.stop <= one.start
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,12 +219,14 @@ class ClickMaps:
         positive: None while there is no positive click.
         negative: likewise.
         patches: what `disks` is made of, in the order made. Maps with a click more hold the same and perhaps another.
+        earlier: how many of them are of clicks before the last.
     """
 
     frame_hw: tuple[int, int]
     positive: _PolarityMaps | None = None
     negative: _PolarityMaps | None = None
     patches: tuple[DiskPatch, ...] = ()
+    earlier: int = 0
 
     @classmethod
     def of(cls, points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> ClickMaps:
@@ -234,20 +253,12 @@ class ClickMaps:
         )
         patch = self._patch(row, column, positive, None if old is None else old.points)
         patches = self.patches if patch is None else (*self.patches, patch)
-        if positive:
-            return ClickMaps(self.frame_hw, new, self.negative, patches)
-        return ClickMaps(self.frame_hw, self.positive, new, patches)
+        both = (new, self.negative) if positive else (self.positive, new)
+        return ClickMaps(self.frame_hw, *both, patches, len(self.patches))
 
     def disks(self) -> Float:
-        """(h/4, w/4, 32) float32 in {0, 1}: within `RADIUS_PX` of a positive (0-15), a negative click (16-31).
-
-        Channel `16 * negative + 4 * (row % 4) + column % 4` of cell (row // 4, column // 4): the full
-        resolution in the layout that the correction network reads (pixel unshuffle, channels last).
-        """
-        maps = np.zeros((*self._grid_hw, _CHANNELS), np.float32)
-        for patch in self.patches:
-            maps.reshape(-1)[patch.pixels] = 1
-        return maps
+        """(h/4, w/4, 32) float32 in {0, 1}, see `disk_cells`."""
+        return disk_cells(self.patches, self._grid_hw)
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
@@ -276,12 +287,8 @@ class ClickMaps:
             return None
         if not positive:
             pixels += GRID**2
-        height, width = hw = min(PATCH_CELLS, self._grid_hw[0]), min(PATCH_CELLS, self._grid_hw[1])
-        top, left = (
-            min(max(reach.start // GRID - _REACH, 0), size - side)
-            for reach, side, size in zip((rows, columns), (height, width), self._grid_hw)
-        )
-        return DiskPatch(pixels, top, left, hw, self._grid_hw)
+        touched = (slice(reach.start // GRID, -(-reach.stop // GRID)) for reach in (rows, columns))
+        return DiskPatch(pixels, *touched)
 
 
 def disk_maps(points: Float, positive: NDArray[np.bool_], frame_hw: tuple[int, int]) -> Float:

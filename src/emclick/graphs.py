@@ -1,7 +1,8 @@
 """The graphs of an exported model: what goes in, what comes out. The manifest is written from here.
 
 Sizes: a frame of (H, W) pixels, both multiples of 4; h = H/4, w = W/4; C channels of the correction network;
-N clicks; a, b: rows and columns of a part of the cells. Everything is float32, batch 1, and all sizes but C are free.
+N clicks; a, b: rows and columns of some of the cells, or all. Everything is float32, batch 1, and all sizes but C are
+free.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from emclick.files import write_text
 from emclick.spec import ModelSpec
 
 MANIFEST_NAME = "graphs.json"
-FORMAT = "emclick-graphs-4"
+FORMAT = "emclick-graphs-5"
 
 
 @dataclass(frozen=True)
@@ -79,36 +80,35 @@ GRAPHS = {
         (_OPENED, Array("click_map", "1, 1, H, W", "0 or 1", f"of the first positive click alone: {_DISK}")),
         (Array("coarse_logits", "1, 1, h, w", "any", "the previous logits of the first correction"), _FEATURE_SUMS),
     ),
-    "click": Graph(
-        "once per click, on some cells round it",
-        (Array("disks", "1, a, b, 32", "0 or 1", f"{_DISK}; the pixel of row r and column c is channel 16 * negative + "
-               "4 * (r % 4) + c % 4 of cell (r // 4, c // 4). Any part of the (h, w) cells that has two cells of "
-               "zeros, or the frame's border, around the ones"),),
-        (Array("click_sums", "1, C, a, b", "any", "to be added to image_sums at these cells"),),
+    "fuse": Graph(
+        "at every click, the first included: on all cells at once; or, faster, on all cells before there is a click "
+        "and at the click on those near it, see docs/runtimes.md",
+        (
+            Array("disks", "1, a, b, 32", "0 or 1", f"of every click: {_DISK}; the pixel of row r and column c is "
+                  "channel 16 * negative + 4 * (r % 4) + c % 4 of cell (r // 4, c // 4)"),
+            Array("image_sums", "1, C, a, b", "any", "of these cells"),
+            Array("rows", "4, a, h", "0 to 1", "of these cells: rows[:, cells]"),
+            Array("columns", "4, w, b", "0 to 1", "of these cells: columns[:, :, cells]"),
+            Array("feature_sums", "1, C, a, b", "any", "of these cells"),
+            Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; at the first click the "
+                  "coarse logits; a mask to correct enters as +2 inside and -2 outside"),
+        ),
+        (Array("fused", "1, a, b, C", "any", "ready for `correction`; right where no cell left out is nearer than 8"),),
     ),
     "correction": Graph(
-        "at every click, the first included",
+        "at every click, the first included, after `fuse`",
         (
-            Array("image_sums", "1, C, h, w", "any", "those of the image, and added to them click_sums of all clicks. "
-                  "Disks of a polarity that overlap count once: let no click bring ones that an earlier one brought"),
-            _ROWS,
-            _COLUMNS,
-            _FEATURE_SUMS,
+            Array("fused", "1, h, w, C", "any", "of all cells"),
             Array("distances", "1, 2, h, w", "0 to 1", "distance in px to the nearest positive (0), negative (1) click "
                   "over sqrt(H*H + W*W), at frame size, resized to h, w: bilinear, corners aligned; a polarity without "
                   "clicks has the distance 1 px everywhere"),
             Array("points", "1, N, 2", "0 to H, 0 to W", f"(row, column) of every click in the frame: {_POINT}"),
             Array("positive", "N", "0 or 1", "1 for a positive click"),
-            Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; at the first click the "
-                  "coarse logits; a mask to correct enters as +2 inside and -2 outside"),
         ),
         (Array("logits", "1, 1, h, w", "any", "resize to the frame, sigmoid, resize to the image: bilinear, corners "
                "aligned; the object is where the probability exceeds 0.5"),),
     ),
 }  # fmt: skip
-
-SMALL_GRAPHS = ("click",)
-"""Done before a second thread has woken: they run in one."""
 
 INT8 = "int8"
 """The precision of a further, quantised `first` graph, which a folder may hold (`networks.quantize`)."""
@@ -129,7 +129,7 @@ def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -
         "short_side": card.short_side,
         "templates": card.spec.correction.templates,
         "sizes": "H, W: the frame, multiples of 4, H * W / 16 at least `templates`; h = H/4, w = W/4; C channels; "
-        "N clicks; a, b: rows and columns of a part of the cells; everything float32",
+        "N clicks; a, b: rows and columns of some of the cells, or all; everything float32",
         "check": dict(check),
         "graphs": {
             name: {

@@ -129,6 +129,22 @@ class RuntimeContract:
         again = replace(inputs, maps=[ClickMaps.of(points, positive, SIZES[0])])
         assert np.array_equal(before, runtime.correct(image, features, again))
 
+    def test_what_was_made_before_a_click_changes_nothing(self, runtime: Runtime) -> None:
+        """Wherever the click is; and it serves any number of clicks."""
+        frame_hw = (152, 164)  # large enough for cells that no click changes
+        frames, first, inputs = inputs_of(frame_hw, batch=2)
+        image = runtime.open(frames)
+        features, _ = runtime.first(image, first)
+        fused = runtime.fuse(image, features, inputs.maps, inputs.previous_logits)
+        height, width = frame_hw
+        places = [(0.0, 0.0), (0.5, width - 1), (height - 1, 0), (height - 0.6, width - 0.6), (77.3, 50.8)]
+        for row, column in [*places, *inputs.points[0], places[0]]:
+            points = np.concatenate([inputs.points, np.full((2, 1, 2), (row, column), np.float32)], axis=1)
+            maps = [each.add(points[0, -1], True) for each in inputs.maps]
+            clicked = replace(inputs, maps=maps, points=points, positive=np.append(inputs.positive, True))
+            plain = np.array(runtime.correct(image, features, clicked))
+            assert np.array_equal(plain, runtime.correct(image, features, clicked, fused))
+
     def test_a_correction_that_fails_leaves_no_trace(
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -136,12 +152,21 @@ class RuntimeContract:
         image = runtime.open(frames)
         features, _ = runtime.first(image, first)
         before = np.array(runtime.correct(image, features, inputs))
+        fused = None
         if isinstance(runtime, PartsRuntime):
+            earlier = ClickMaps.of(inputs.points[0, :-1], inputs.positive[:-1], SIZES[0])
+            fused = runtime.fuse(image, features, [earlier], inputs.previous_logits)
+            inputs = replace(inputs, maps=[earlier.add(inputs.points[0, -1], bool(inputs.positive[-1]))])
+            run = type(runtime).run
+
+            def failing(self: PartsRuntime, part: str, *arrays: object) -> object:
+                return 1 / 0 if part == "correction" else run(self, part, *arrays)
+
             with monkeypatch.context() as patched:
-                patched.setattr(type(runtime), "run", lambda *_: 1 / 0)
+                patched.setattr(type(runtime), "run", failing)
                 with pytest.raises(ZeroDivisionError):
-                    runtime.correct(image, features, inputs)
-        assert np.array_equal(before, runtime.correct(image, features, inputs))
+                    runtime.correct(image, features, inputs, fused)
+        assert np.array_equal(before, runtime.correct(image, features, inputs, fused))
 
     def test_inputs_are_not_written_to(self, runtime: Runtime) -> None:
         frames, first, inputs = inputs_of(SIZES[0])

@@ -286,6 +286,66 @@ def test_getting_ready_runs_the_base_network_for_what_comes_next():
     assert same(unprepared.step(other, Click(120, 65))[1].probability, wanted)
 
 
+class Fusing(OneObject):
+    """Notes what it was given that `fuse` had made, and holds it to what the click is made with."""
+
+    fuses = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = self.used = 0
+
+    def fuse(self, image, features, maps, previous_logits):
+        self.made += 1
+        return image, features, maps, previous_logits
+
+    def correct(self, image, features, inputs, fused=None):
+        if fused is not None:
+            self.used += 1
+            given_image, given_features, maps, previous = fused
+            assert given_image is image
+            assert given_features is features
+            assert np.array_equal(previous, inputs.previous_logits)
+            for before, after in zip(maps, inputs.maps, strict=True):
+                assert after.patches[: after.earlier] == before.patches
+        return super().correct(image, features, inputs)
+
+
+@pytest.mark.parametrize("zoom_in", [True, False])
+def test_what_no_click_changes_is_made_behind_the_answer_before(zoom_in):
+    runtime, plain = Fusing(), OneObject()
+    methods = [EmcMethod(each, 8, Options(32, zoom_in=zoom_in)) for each in (runtime, plain)]
+    states = [method.start(method.open(scene())) for method in methods]
+    clicks = [Click(110, 70), Click(120, 65), Click(102, 78), Click(121, 62), Click(104, 66)]
+    for count, click in enumerate(clicks):
+        results = [method.step(state, click) for method, state in zip(methods, states)]
+        assert same(*(prediction.probability for _, prediction in results))
+        assert runtime.used == count
+        states = [state for state, _ in results]
+        methods[0].get_ready(states[0])
+    again = methods[0].step(states[0], Click(125, 70))[1].probability
+    assert same(methods[0].step(states[0], Click(125, 70))[1].probability, again)
+    assert (runtime.made, runtime.used) == (5, 6)  # it serves any number of clicks
+    methods[0].step(methods[0].start(methods[0].open(scene())), Click(110, 70))
+    assert (runtime.made, runtime.used) == (5, 6)  # and no other state
+
+
+def test_features_that_the_next_click_decides_are_not_fused():
+    runtime = Fusing()
+    method = EmcMethod(runtime, 8, Options(32))
+    mask = np.zeros((120, 200), bool)
+    mask[50:90, 90:140] = True
+    state = method.start(method.open(scene()), mask)
+    method.get_ready(state)
+    state, _ = method.step(state, Click(92, 52, False))  # none is positive yet
+    method.get_ready(state)
+    state, _ = method.step(state, Click(110, 70))
+    assert runtime.used == 0
+    method.get_ready(state)
+    method.step(state, Click(100, 60))
+    assert runtime.used == 1
+
+
 def test_without_zoom_in_the_frame_stays():
     runtime = OneObject()
     method = EmcMethod(runtime, 8, Options(32))

@@ -81,15 +81,8 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
         clicks = maps.input()
         plain = network.correct(image, features, clicks, previous)
         disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
-        ours = parts.correction(
-            image_sums + parts.click(disks),
-            *weights,
-            feature_sums,
-            clicks.distances,
-            clicks.points,
-            clicks.positive[0].float(),
-            previous,
-        )
+        fused = parts.fuse(disks, image_sums, *weights, feature_sums, previous)
+        ours = parts.correction(fused, clicks.distances, clicks.points, clicks.positive[0].float())
         add(ours, plain)
         previous = plain
     return found

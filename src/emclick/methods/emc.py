@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -68,6 +68,13 @@ class Frame:
     firsts: OrderedDict[Click | None, Background[_First]] = field(default_factory=OrderedDict)
 
 
+_Before = tuple["weakref.ref[EmcState]", Look, Background[_First]]
+"""A state, what the click after it looks at, and the base network's result for that."""
+
+_Ready = tuple[tuple[ClickMaps, ...], Any]
+"""What any next click needs: the maps of the clicks so far, and what the runtime's `fuse` made of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class OpenedImage:
     """An image, shared by all its states.
@@ -76,18 +83,20 @@ class OpenedImage:
         image: (H, W, 3) uint8.
         whole: the frame of all of it.
         others: frames last looked at besides; like `Frame.firsts` a memory of pure results.
+        ready: for the click after the last state that was got ready for; likewise.
     """
 
     image: NDArray[np.uint8]
     whole: Frame
     others: OrderedDict[Look, Frame] = field(default_factory=OrderedDict)
+    ready: OrderedDict[_Before, Background[_Ready]] = field(default_factory=OrderedDict)
 
     @property
     def image_hw(self) -> tuple[int, int]:
         return self.whole.views[0].image_hw
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class EmcState:
     """A point in the work on one object. Nothing in it is ever changed.
 
@@ -168,21 +177,24 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         look = self._look(state, click)
         frame = self._frame(opened, look)
         seen = _seen(clicks, look.box)
-        first = self._first(frame, seen).result()
-        previous = self._previous(state, frame)
+        first_work = self._first(frame, seen)
+        first = first_work.result()
+        previous = _logits_in(frame.views, state, self._views(state))
         points = np.stack([_points(seen, view) for view in frame.views])
-        maps = self._maps(state if look == state.look else None, seen, points, frame)
+        earlier, fused = state.maps if look == state.look else None, None
+        if (ready := opened.ready.get((weakref.ref(state), look, first_work))) is not None:
+            earlier, fused = ready.result()
+        maps = _maps_with(earlier, seen, points, frame.views)
         inputs = CorrectionInput(
             maps=maps,
             points=points,
             positive=np.array([each.positive for each in seen]),
             previous_logits=first.coarse if previous is None else previous,
         )
-        # a copy: the runtime may hand out a buffer that it uses again
+        given = frame.prepared.result(), first.features, inputs
         with self.runtime.lock:
-            logits = np.array(
-                self.runtime.correct(frame.prepared.result(), first.features, inputs), np.float32
-            )
+            logits = self.runtime.correct(*given) if fused is None else self.runtime.correct(*given, fused)
+            logits = np.array(logits, np.float32)  # a copy: the runtime may use its memory again
         result = EmcState(opened, look, clicks, logits, maps=maps, ahead=state.ahead)
         if self.options.progressive_merge:
             result = self._merged(state, result, logits, click)
@@ -200,16 +212,42 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         return replace(state, maps=None)
 
     def get_ready(self, state: EmcState) -> None:
-        look, ready = self._look(state), ()
+        opened, look = state.opened, self._look(state)
+        frame = self._frame(opened, look, READY_AFTER_S)
+        seen = _seen(state.clicks, look.box)
+        ready: tuple[Background[Any], ...] = ()
         if look != state.look:
-            frame = self._frame(state.opened, look, READY_AFTER_S)
-            ready = (frame.prepared, self._first(frame, _seen(state.clicks, look.box), READY_AFTER_S))
+            ready = (frame.prepared, self._first(frame, seen, READY_AFTER_S))
+        # without a positive click in it the frame's features wait for the next one
+        if self.runtime.fuses and state.logits is not None and any(each.positive for each in seen):
+            first = self._first(frame, seen, READY_AFTER_S)
+            key = weakref.ref(state), look, first
+            work = remembered(opened.ready, key, lambda: self._fused(state, look, frame, seen, first), 1)
+            ready = (*ready, work)
         for waiting in self._ready:
             if (each := waiting()) is not None and each not in ready:
                 each.cancel()
         for each in ready:
             each.resume()
         self._ready = tuple(map(weakref.ref, ready))
+
+    def _fused(
+        self, state: EmcState, look: Look, frame: Frame, seen: tuple[Click, ...], first: Background[_First]
+    ) -> Background[_Ready]:
+        runtime, views, prepared = self.runtime, frame.views, frame.prepared
+        # not of the state, which holds what is computed here
+        own, kept = self._views(state), state.maps if look == state.look else None
+        before = _Mask(state.logits, state.forced, state.given)
+
+        def compute() -> _Ready:
+            maps = kept or tuple(_maps_of(seen, view) for view in views)
+            previous = _logits_in(views, before, own)
+            assert previous is not None
+            handle, features = prepared.result(), first.result().features
+            with runtime.lock:
+                return maps, runtime.fuse(handle, features, maps, previous)
+
+        return Background(compute, READY_AFTER_S)
 
     def _check_templates(self, view: View) -> None:
         cells = view.grid_hw[0] * view.grid_hw[1]
@@ -279,36 +317,6 @@ class EmcMethod(Method[OpenedImage, EmcState]):
 
         return remembered(frame.firsts, click, lambda: Background(compute, after_s), _FEATURES_KEPT)
 
-    def _maps(
-        self, state: EmcState | None, clicks: tuple[Click, ...], points: Float, frame: Frame
-    ) -> tuple[ClickMaps, ...]:
-        if state is not None and state.maps is not None:
-            new = clicks[-1].positive
-            return tuple(old.add(each[-1], new) for old, each in zip(state.maps, points))
-        positive = np.array([each.positive for each in clicks])
-        return tuple(ClickMaps.of(each, positive, view.frame_hw) for each, view in zip(points, frame.views))
-
-    def _previous(self, state: EmcState, frame: Frame) -> Float | None:
-        """(B, 1, h/4, w/4) logits of the mask before this click, in `frame`; None if there is none."""
-        if state.logits is None:
-            if state.given is None:
-                return None
-            mask = state.given.unpack()
-            grid = np.stack([view.mask_to_grid(mask) for view in frame.views])[:, None]
-            return np.float32(MASK_LOGIT) * (2 * grid - 1)
-        logits = state.logits
-        if state.forced is not None:
-            logits = np.where(state.forced == 0, logits, np.float32(SURE_LOGIT) * state.forced)
-        views = self._views(state)
-        if views == frame.views:
-            return logits
-        return np.stack(
-            [
-                carry_logits(each[0], old, new, -SURE_LOGIT)
-                for each, old, new in zip(logits, views, frame.views)
-            ]
-        )[:, None]
-
     def _frame_prob(self, state: EmcState, logits: Float) -> Float:
         views = self._views(state)
         frames = resize_bilinear(logits[:, 0], views[0].frame_hw)
@@ -363,6 +371,46 @@ def merge(previous: Mask, predicted: Mask, pixel: tuple[int, int]) -> Mask:
         return previous.copy()
     cv2.floodFill(changed, None, (pixel[1], pixel[0]), 2, flags=8)  # type: ignore[call-overload]
     return np.where(changed == 2, predicted, previous)
+
+
+class _Mask(NamedTuple):
+    """Of a state, what its mask is made of."""
+
+    logits: Float | None
+    forced: NDArray[np.int8] | None
+    given: PackedMask | None
+
+
+def _logits_in(views: tuple[View, ...], before: EmcState | _Mask, own: tuple[View, ...]) -> Float | None:
+    """(B, 1, h/4, w/4) logits, in `views`, of the mask before a click, which is of the views `own`; None without."""
+    if before.logits is None:
+        if before.given is None:
+            return None
+        mask = before.given.unpack()
+        grid = np.stack([view.mask_to_grid(mask) for view in views])[:, None]
+        return np.float32(MASK_LOGIT) * (2 * grid - 1)
+    logits = before.logits
+    if before.forced is not None:
+        logits = np.where(before.forced == 0, logits, np.float32(SURE_LOGIT) * before.forced)
+    if own == views:
+        return logits
+    return np.stack(
+        [carry_logits(each[0], old, new, -SURE_LOGIT) for each, old, new in zip(logits, own, views)]
+    )[:, None]
+
+
+def _maps_with(
+    earlier: tuple[ClickMaps, ...] | None, clicks: tuple[Click, ...], points: Float, views: tuple[View, ...]
+) -> tuple[ClickMaps, ...]:
+    """Of all clicks, given those of all but the last, or None."""
+    if earlier is None:
+        return tuple(_maps_of(clicks, view) for view in views)
+    return tuple(old.add(each[-1], clicks[-1].positive) for old, each in zip(earlier, points))
+
+
+def _maps_of(clicks: tuple[Click, ...], view: View) -> ClickMaps:
+    positive = np.array([each.positive for each in clicks])
+    return ClickMaps.of(_points(clicks, view), positive, view.frame_hw)
 
 
 def _seen(clicks: tuple[Click, ...], box: Box | None) -> tuple[Click, ...]:

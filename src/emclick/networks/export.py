@@ -20,7 +20,7 @@ import torch
 from torch.export import Dim
 
 from emclick.card import CARD_NAME, Card, read_card
-from emclick.clicks import PATCH_CELLS, ClickMaps, disk_maps
+from emclick.clicks import ClickMaps, disk_maps
 from emclick.errors import CheckpointError, OptionError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.geometry import View
@@ -29,6 +29,7 @@ from emclick.images import read_image
 from emclick.methods import METHODS
 from emclick.networks import click_maps
 from emclick.networks.checkpoint import load_model
+from emclick.networks.correction import STRIDE
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
 from emclick.networks.templates import template_scores
@@ -153,7 +154,7 @@ def smallest_gap(
 def export_model(
     model: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, *, check: bool = True
 ) -> Check | None:
-    """Write the graphs of a model: `image.onnx`, `first.onnx`, `click.onnx`, `correction.onnx` and `graphs.json`.
+    """Write the graphs of a model: `image.onnx`, `first.onnx`, `fuse.onnx`, `correction.onnx` and `graphs.json`.
 
     Args:
         model: name of the zoo, or a model folder.
@@ -205,31 +206,30 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
     frame, grid = {2: 4 * height, 3: 4 * width}, {2: height, 3: width}
     image, click_map = torch.rand(1, 3, *_TRACED_HW), torch.zeros(1, 1, *_TRACED_HW)
     with torch.no_grad():
-        opened, *kept = parts.image(image)
+        opened, image_sums, rows, columns = parts.image(image)
         coarse, feature_sums = parts.first(opened, click_map)
+        down, across = (slice(0, side // 4 - 8) for side in _TRACED_HW)  # some of the cells
+        disks = torch.zeros(1, down.stop, across.stop, 2 * STRIDE**2)
+        sums, own_features = (each[:, :, down, across] for each in (image_sums, feature_sums))
+        near = (disks, sums, rows[:, down], columns[:, :, across], own_features, coarse)
     reduced = _TRACED_HW[0] // opened.shape[2]
     opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
-    cells = (_TRACED_HW[0] // 4, _TRACED_HW[1] // 4)
-    changed = (torch.rand(1, 2, *cells), 100 * torch.rand(1, 3, 2), torch.ones(3), coarse)
-    patch = torch.zeros(1, PATCH_CELLS, PATCH_CELLS + 1, 2 * 4**2)
+    some_rows, some_columns = Dim("a", min=2), Dim("b", min=2)
+    some = {2: some_rows, 3: some_columns}
+    near_shapes = (
+        {1: some_rows, 2: some_columns}, some, {1: some_rows, 2: height}, {1: width, 2: some_columns}, some, grid
+    )  # fmt: skip
+    fused = torch.rand(1, *coarse.shape[2:], image_sums.shape[1])
+    changed = (torch.rand(1, 2, *coarse.shape[2:]), 100 * torch.rand(1, 3, 2), torch.ones(3))
     return {
         "image": _export("image", parts.image, (image,), (frame,)),
         "first": _export("first", parts.first, (opened, click_map), (opened_size, frame)),
-        "click": _export("click", parts.click, (patch,), ({1: Dim("a", min=2), 2: Dim("b", min=2)},)),
+        "fuse": _export("fuse", parts.fuse, near, near_shapes),
         "correction": _export(
             "correction",
             parts.correction,
-            (*kept, feature_sums, *changed),
-            (
-                grid,
-                {1: height, 2: height},
-                {1: width, 2: width},
-                grid,
-                grid,
-                {1: clicks},
-                {0: clicks},
-                grid,
-            ),
+            (fused, *changed),
+            ({1: height, 2: width}, grid, {1: clicks}, {0: clicks}),
         ),
     }
 

@@ -4,7 +4,7 @@ Four parts, by what they depend on, each for a batch of one:
 
 - `ImagePart`: the image. Once per image, before any click.
 - `FirstPart`: the first click. Once per object.
-- `ClickPart`: one click's place. Once per click, on a few cells.
+- `FusePart`: the mask before, and the clicks so far. Once behind every answer, and at a click on the cells near it.
 - `CorrectionPart`: everything else that a click changes.
 
 Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
@@ -12,7 +12,8 @@ Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
 - BatchNorm is folded into the convolution before it.
 - The corrector's first layer of the image, clicks and mask, and its first layer of the cached features, are
   linear up to their ReLU. The image's share (all biases included) and the features' share are summed maps that
-  are kept; what a click changes is added before the ReLU. A click's disk changes a few cells, once.
+  are kept; what a click changes is added before the ReLU.
+- A click's disk changes the fused feature near it alone: the rest of it waits, made, for the next click.
 - Query and key of the correlation are linear: `q . (K f + b) = (q K) . f + q . b`, so that Q is needed at the
   templates alone and the key map not at all.
 - A 1x1 convolution over scales that were brought to one size is done at each scale's own size.
@@ -85,31 +86,52 @@ class FirstPart(nn.Module):
         return output.coarse_logits, self.sums(self.projection(output.features))
 
 
-class ClickPart(nn.Module):
-    """What a click's disk adds to the corrector's first layer."""
+class FusePart(nn.Module):
+    """The corrector up to its fused feature, on the whole frame or on some cells of it.
+
+    It reads what is at most `runtimes.base.FUSED_REACH` cells away, so that a click changes the fused feature near it
+    alone.
+    """
 
     def __init__(self, corrector: Any) -> None:
         super().__init__()
-        self.sums = corrector.input1.share(IMAGE_CHANNELS, IMAGE_CHANNELS + DISK_CHANNELS)
+        width, before = corrector.spec.width, IMAGE_CHANNELS + DISK_CHANNELS
+        self.disks = corrector.input1.share(IMAGE_CHANNELS, before)
+        self.own1 = corrector.input1.share(before, before + STRIDE**2)
+        self.own2 = corrector.input2
+        self.own3 = corrector.fusion[0].share(width, 2 * width)
+        self.fusion = corrector.fusion[1]
 
-    def forward(self, disks: Tensor) -> Tensor:
-        """Cells of disk maps (1, a, b, 32), see `emclick.clicks.DiskPatch` -> sums (1, C, a, b)."""
-        return self.sums(disks.permute(0, 3, 1, 2))
+    def forward(
+        self, disks: Tensor, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor,
+        previous_logits: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The fused feature F on (a, b) of the (h, w) cells.
+
+        Args:
+            disks: (1, a, b, 32) disk maps, see `emclick.clicks.ClickMaps.disks`.
+            image_sums: (1, C, a, b) from `ImagePart`.
+            rows: (4, a, h) from `ImagePart`, those of the cells.
+            columns: (4, w, b) likewise.
+            feature_sums: (1, C, a, b) from `FirstPart`.
+            previous_logits: (1, 1, h, w), the mask before.
+
+        Returns:
+            (1, a, b, C).
+        """
+        previous = torch.sigmoid(upsampled_cells(previous_logits, rows, columns))
+        first = F.relu(image_sums + self.disks(disks.permute(0, 3, 1, 2)) + self.own1(previous))
+        return self.fusion(F.relu(feature_sums + self.own3(self.own2(first)))).permute(0, 2, 3, 1)
 
 
 class CorrectionPart(nn.Module):
-    """The rest of the corrector: everything else that a click changes, from kept sums to logits."""
+    """The rest of the corrector: from the fused feature to logits."""
 
     def __init__(self, corrector: Any) -> None:
         super().__init__()
         spec: CorrectionSpec = corrector.spec
         self.spec = spec
         width = spec.width
-        before = IMAGE_CHANNELS + DISK_CHANNELS
-        self.own1 = corrector.input1.share(before, before + STRIDE**2)
-        self.own2 = corrector.input2
-        self.own3 = corrector.fusion[0].share(width, 2 * width)
-        self.fusion = corrector.fusion[1]
         if spec.attention:
             self.attention = SplitAttention(corrector.attention.attention)
         if spec.correlation:
@@ -117,11 +139,6 @@ class CorrectionPart(nn.Module):
         self.merge = InParts(corrector.merge, [width] * (2 if spec.correlation else 1))
         self.refine1, self.refine2 = corrector.refine1, corrector.refine2
         self.predict = NarrowConv(corrector.predict)
-
-    def fuse(self, image_sums: Tensor, feature_sums: Tensor, previous: Tensor) -> Tensor:
-        """The fused feature F (1, C, h, w); previous is the mask before, (1, 16, h, w) logits of cells."""
-        own = self.own2(F.relu(image_sums + self.own1(torch.sigmoid(previous))))
-        return self.fusion(F.relu(feature_sums + self.own3(own)))
 
     def choose(
         self, pixels: Tensor, size_hw: Sequence[int], points: Tensor, positive: Tensor, distances: Tensor
@@ -144,29 +161,22 @@ class CorrectionPart(nn.Module):
             near = (own + 1 - own.flip(0)) * near
         return near.topk(self.spec.templates, dim=1).indices
 
-    def forward(
-        self, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor, distances: Tensor,
-        points: Tensor, positive: Tensor, previous_logits: Tensor,
-    ) -> Tensor:  # fmt: skip
+    def forward(self, fused: Tensor, distances: Tensor, points: Tensor, positive: Tensor) -> Tensor:
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 
         Args:
-            image_sums: (1, C, h, w) from `ImagePart`, with those of all clicks' disks from `ClickPart`.
-            rows: (4, h, h) from `ImagePart`.
-            columns: (4, w, w) likewise.
-            feature_sums: (1, C, h, w) from `FirstPart`.
+            fused: (1, h, w, C) from `FusePart`.
             distances: (1, 2, h, w) distance maps, positive then negative.
             points: (1, N, 2) (row, column) in the frame.
             positive: (N,) 1.0 for a positive click, 0.0 for a negative one.
-            previous_logits: (1, 1, h, w).
 
         Returns:
             Logits (1, 1, h, w).
         """
         spec = self.spec
-        fused = self.fuse(image_sums, feature_sums, upsampled_cells(previous_logits, rows, columns))
-        size_hw = fused.shape[-2:]
-        pixels = to_pixels(fused)
+        size_hw = fused.shape[1:3]
+        pixels = fused.reshape(-1, fused.shape[3])
+        fused = fused.permute(0, 3, 1, 2)
         chosen = self.choose(pixels, size_hw, points, positive, distances).flatten()
         templates = pixels.index_select(0, chosen)  # (2T, C), positive first
         maps = [fused]
@@ -212,18 +222,18 @@ def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
 
 
 def upsampled_cells(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(1, 1, h, w) -> (1, 16, h, w): upsampled by 4 with aligned corners, channel `4 * row + column` of a cell.
+    """(1, 1, h, w) -> (1, 16, a, b): upsampled by 4 with aligned corners, channel `4 * row + column` of a cell.
 
     Two products with matrices of interpolation weights: cheaper than a resize here.
 
     Args:
         logits: to be upsampled.
-        rows: (4, h, h), `upsampling` of h.
-        columns: (4, w, w), `upsampling` of w, each transposed.
+        rows: (4, a, h), of `upsampling` of h.
+        columns: (4, w, b), of `upsampling` of w, each transposed.
     """
-    height, width = logits.shape[-2:]
-    lines = rows.reshape(-1, height) @ logits[0, 0]  # (4h, w)
-    return (lines.reshape(STRIDE, 1, height, width) @ columns).reshape(1, STRIDE**2, height, width)
+    height, width = rows.shape[1], columns.shape[2]
+    lines = rows.reshape(-1, rows.shape[2]) @ logits[0, 0]  # (4a, w)
+    return (lines.reshape(STRIDE, 1, height, columns.shape[1]) @ columns).reshape(1, STRIDE**2, height, width)
 
 
 def upsampling(size: int, like: Tensor) -> Tensor:
@@ -288,7 +298,7 @@ class SplitNetwork(NamedTuple):
 
     image: ImagePart
     first: FirstPart
-    click: ClickPart
+    fuse: FusePart
     correction: CorrectionPart
 
 
@@ -298,7 +308,7 @@ def split(network: EmcNetwork) -> SplitNetwork:
     parts = SplitNetwork(
         ImagePart(folded.base, folded.corrector),
         FirstPart(folded.base, folded.corrector),
-        ClickPart(folded.corrector),
+        FusePart(folded.corrector),
         CorrectionPart(folded.corrector),
     )
     for part in parts:

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emclick.clicks import ClickMaps, DiskPatch
+from emclick.clicks import DISK_CELLS, ClickMaps, DiskPatch, disk_cells
 
 Float = NDArray[np.float32]
 
 _CLICKS_EXACT = 16  # twice as many cost a fiftieth of a correction
-_SHARES_KEPT = 32  # of clicks, some 20 KB each: going to another object and back is cheap
+
+FUSED_REACH = 8
+"""Cells to each side that the fused feature is made of: four layers of two 3x3 convolutions (`networks.split`)."""
+_NEAR_CELLS = DISK_CELLS + 4 * FUSED_REACH
+"""Side of the square of cells that those which a click changes are made of."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,13 @@ class Runtime:
 
 
 class EmcRuntime(Runtime, ABC):
-    """Runs the networks of an EMC model."""
+    """Runs the networks of an EMC model.
+
+    Attributes:
+        fuses: whether `fuse` does anything.
+    """
+
+    fuses: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, frames: Float) -> Any:
@@ -92,28 +102,56 @@ class EmcRuntime(Runtime, ABC):
             An opaque handle of the features, and the coarse logits (B, 1, H/4, W/4) float32.
         """
 
+    def fuse(self, image: Any, features: Any, maps: Sequence[ClickMaps], previous_logits: Float) -> Any:
+        """Do of the next correction what no click changes, before there is one.
+
+        Args:
+            image: what `open` returned.
+            features: what `first` returned.
+            maps: of the clicks so far.
+            previous_logits: (B, 1, H/4, W/4) float32, the mask so far.
+
+        Returns:
+            An opaque handle for `correct`.
+        """
+        return None
+
     @abstractmethod
-    def correct(self, image: Any, features: Any, inputs: CorrectionInput) -> Float:
-        """Run the mask correction network; returns logits (B, 1, H/4, W/4) float32."""
+    def correct(self, image: Any, features: Any, inputs: CorrectionInput, fused: Any = None) -> Float:
+        """Run the mask correction network; returns logits (B, 1, H/4, W/4) float32.
+
+        `fused` is what `fuse` gave for all but the last click of `inputs`, if it was called; the result is the same to
+        the bit.
+        """
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class KeptFrame:
     """What is kept of an image's frame between calls, in the runtime's own kind of array.
 
     Attributes:
         opened: what the base network keeps.
-        sums: the image's share of the correction network's first layer, and that of the disks of `shown`.
-        weights: how the mask before is upsampled, for rows and for columns.
-        pristine: `sums` without disks.
-        shown: patches of disk maps, in the order added.
+        sums: the image's share of the correction network's first layer.
+        rows, columns: how the mask before is upsampled.
     """
 
     opened: Any
     sums: Any
-    weights: Sequence[Any]
-    pristine: Any
-    shown: tuple[DiskPatch, ...] = ()
+    rows: Any
+    columns: Any
+
+
+@dataclass(frozen=True, eq=False)
+class FusedFrame:
+    """A frame's fused feature before a click.
+
+    Attributes:
+        array: (1, h, w, C), in the runtime's own kind of array.
+        patches: of the clicks before.
+    """
+
+    array: Any
+    patches: tuple[DiskPatch, ...]
 
 
 def padded_count(clicks: int) -> int:
@@ -127,20 +165,23 @@ class PartsRuntime(EmcRuntime):
     A subclass runs each part. Everything between parts stays in its own kind of array, of which this class
     knows nothing; what is called Float is numpy, contiguous.
 
-    What a click's disk adds to the first layer's sums is computed on a few cells and added to the image's once; the
-    next click finds it there.
+    A click changes the fused feature near it alone. So that is made without the click first, in `fuse`, and again
+    at the click on the cells near it: always both, unless it is the first, so that results do not depend on whether
+    `fuse` was called.
 
     Attributes:
         channels_last: how the sums are kept.
     """
 
     channels_last = False
+    fuses = True
 
     @abstractmethod
     def run(self, part: str, *arrays: Any) -> Sequence[Any]:
         """One part of `emclick.graphs.GRAPHS` on its inputs in order -> its outputs in order.
 
-        Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part.
+        Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part, or slices of
+        them.
         """
 
     def to_numpy(self, output: Any) -> Float:
@@ -148,13 +189,11 @@ class PartsRuntime(EmcRuntime):
         return output
 
     def duplicate(self, output: Any) -> Any:
-        """A copy of an output."""
+        """A copy of an output, or of a slice of one."""
         return output.copy()
 
     def open(self, frames: Float) -> list[KeptFrame]:
-        kept = (self.run("image", np.ascontiguousarray(frame[None])) for frame in frames)
-        # copied here and not by the first click, which is waited for
-        return [KeptFrame(opened, sums, weights, self.duplicate(sums)) for opened, sums, *weights in kept]
+        return [KeptFrame(*self.run("image", np.ascontiguousarray(frame[None]))) for frame in frames]
 
     def first(self, image: list[KeptFrame], click_map: Float) -> tuple[list[Any], Float]:
         results = [
@@ -163,7 +202,18 @@ class PartsRuntime(EmcRuntime):
         coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
         return [feature_sums for _, feature_sums in results], coarse
 
-    def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
+    def fuse(
+        self, image: list[KeptFrame], features: list[Any], maps: Sequence[ClickMaps], previous_logits: Float
+    ) -> list[FusedFrame]:
+        return [
+            self._fuse(kept, feature_sums, each.patches, previous)
+            for kept, feature_sums, each, previous in zip(image, features, maps, previous_logits, strict=True)
+        ]
+
+    def correct(
+        self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput,
+        fused: list[FusedFrame] | None = None,
+    ) -> Float:  # fmt: skip
         # the last click again and again changes nothing: so that not every click is a shape of its own to a runtime,
         # which keeps memory for each or makes ready for it
         every_points, positive = inputs.points, inputs.positive.astype(np.float32)
@@ -172,39 +222,67 @@ class PartsRuntime(EmcRuntime):
             which = np.minimum(np.arange(padded), count - 1)
             every_points, positive = every_points[:, which], positive[which]
         logits = []
-        for kept, feature_sums, maps, points, previous in zip(
-            image, features, inputs.maps, every_points, inputs.previous_logits, strict=True
+        for number, (kept, feature_sums, maps, points, previous) in enumerate(
+            zip(image, features, inputs.maps, every_points, inputs.previous_logits, strict=True)
         ):
-            self._show(kept, maps.patches)
-            changed = (maps.distances()[None], points[None], positive, previous[None])
-            logits += self.run("correction", kept.sums, *kept.weights, feature_sums, *changed)
+            before = (
+                maps.patches[: maps.earlier] or maps.patches
+            )  # of a first click nothing is made before it
+            frame = None if fused is None else fused[number]
+            if frame is None or frame.patches != before:
+                frame = self._fuse(kept, feature_sums, before, previous)
+            with self._clicked(kept, feature_sums, frame, maps, previous):
+                logits += self.run("correction", frame.array, maps.distances()[None], points[None], positive)
         frames = [self.to_numpy(each) for each in logits]
         return frames[0] if len(frames) == 1 else np.concatenate(frames)
 
-    def _show(self, kept: KeptFrame, patches: tuple[DiskPatch, ...]) -> None:
-        """Have the sums hold the share of these disks alone, to the same bits whatever was shown before."""
-        if patches[: len(kept.shown)] != kept.shown:
-            for patch in kept.shown:
-                kept.sums[self._spot(patch)] = kept.pristine[self._spot(patch)]
-            kept.shown = ()
-        for patch in patches[len(kept.shown) :]:
-            kept.sums[self._spot(patch)] += self._share(patch)
-            kept.shown = (*kept.shown, patch)
+    def _fuse(
+        self, kept: KeptFrame, feature_sums: Any, patches: tuple[DiskPatch, ...], previous: Float
+    ) -> FusedFrame:
+        height, width = previous.shape[-2:]
+        disks = disk_cells(patches, (height, width))[None]
+        [array] = self.run("fuse", disks, kept.sums, kept.rows, kept.columns, feature_sums, previous[None])
+        return FusedFrame(array, patches)
 
-    def _spot(self, patch: DiskPatch) -> tuple[slice, ...]:
-        """Where in the sums a patch is."""
-        (height, width), every = patch.hw, slice(None)
-        rows, columns = slice(patch.top, patch.top + height), slice(patch.left, patch.left + width)
-        return (every, rows, columns) if self.channels_last else (every, every, rows, columns)
+    @contextmanager
+    def _clicked(
+        self, kept: KeptFrame, feature_sums: Any, frame: FusedFrame, maps: ClickMaps, previous: Float
+    ) -> Iterator[None]:
+        """Have `frame` hold the fused feature after the last click, if that brought pixels of its own."""
+        if len(frame.patches) == len(maps.patches):
+            yield
+            return
+        height, width = grid_hw = (previous.shape[-2], previous.shape[-1])
+        patch = maps.patches[-1]
+        rows, columns = near = _near(patch.rows, height), _near(patch.columns, width)
+        spot = (
+            (slice(None), rows, columns) if self.channels_last else (slice(None), slice(None), rows, columns)
+        )
+        [found] = self.run(
+            "fuse", disk_cells(maps.patches, grid_hw, near)[None], kept.sums[spot], kept.rows[:, rows],
+            kept.columns[:, :, columns], feature_sums[spot], previous[None],
+        )  # fmt: skip
+        changed = slice(None), _reached(patch.rows, height), _reached(patch.columns, width)
+        inside = slice(None), _within(changed[1], rows), _within(changed[2], columns)
+        before = self.duplicate(frame.array[changed])
+        frame.array[changed] = found[inside]
+        try:
+            yield
+        finally:
+            frame.array[changed] = before
 
-    @cached_property
-    def _shares(self) -> OrderedDict[DiskPatch, Any]:
-        return OrderedDict()
 
-    def _share(self, patch: DiskPatch) -> Any:
-        """What a patch adds to the sums. The latest few are kept."""
-        if patch not in self._shares:
-            [self._shares[patch]] = self.run("click", patch.cells()[None])
-            if len(self._shares) > _SHARES_KEPT:
-                self._shares.popitem(last=False)
-        return self._shares[patch]
+def _reached(cells: slice, size: int) -> slice:
+    """Of `size` rows or columns of cells those where the fused feature feels `cells`."""
+    return slice(max(cells.start - FUSED_REACH, 0), min(cells.stop + FUSED_REACH, size))
+
+
+def _near(cells: slice, size: int) -> slice:
+    """`_NEAR_CELLS` rows or columns, or all, that hold all which those of `_reached` are made of."""
+    side = min(_NEAR_CELLS, size)
+    start = min(max(cells.start - 2 * FUSED_REACH, 0), size - side)
+    return slice(start, start + side)
+
+
+def _within(cells: slice, others: slice) -> slice:
+    return slice(cells.start - others.start, cells.stop - others.start)

@@ -12,7 +12,7 @@ import onnxruntime
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, SMALL_GRAPHS, read_graphs
+from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import PartsRuntime
 
 PRECISIONS = ("fp32", "int8")
@@ -77,9 +77,7 @@ class OnnxRuntime(PartsRuntime):
         try:
             self.sessions = {
                 name: onnxruntime.InferenceSession(
-                    data,
-                    _options(1 if name in SMALL_GRAPHS else self.threads),
-                    providers=["CPUExecutionProvider"],
+                    data, _options(self.threads), providers=["CPUExecutionProvider"]
                 )
                 for name, data in graphs.items()
             }

@@ -17,11 +17,11 @@ from openvino.preprocess import PrePostProcessor
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, SMALL_GRAPHS, read_graphs
+from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import Float, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-KEPT = ("opened", "image_sums", "feature_sums", "click_sums")
+KEPT = ("opened", "image_sums", "feature_sums")
 """Maps that go from one graph to another: kept channels last, as the convolutions here want it."""
 SIZES_KEPT = 4
 """Frame sizes whose compiled graphs are kept."""
@@ -57,7 +57,7 @@ class OpenvinoRuntime(PartsRuntime):
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._compiled: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
+        self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         try:
             self._models = {
                 name: _kept_channels_last(self._core.read_model(data)) for name, data in graphs.items()
@@ -107,17 +107,16 @@ class OpenvinoRuntime(PartsRuntime):
 
         The number of clicks stays open. The latest few sizes are kept.
         """
-        key = (name, arrays[0].shape)
+        names = [each.get_any_name() for each in self._models[name].inputs]
+        shapes = {each: list(array.shape) for each, array in zip(names, arrays, strict=True)}
+        if name == "correction":
+            shapes |= {"points": [1, -1, 2], "positive": [-1]}
+        key = (name, *map(tuple, shapes.values()))
         if key not in self._compiled:
             model = self._models[name].clone()
-            names = [each.get_any_name() for each in model.inputs]
-            shapes = {each: list(array.shape) for each, array in zip(names, arrays, strict=True)}
-            if name == "correction":
-                shapes |= {"points": [1, -1, 2], "positive": [-1]}
             model.reshape(shapes)
-            threads = 1 if name in SMALL_GRAPHS else self.threads
             compiled = self._core.compile_model(
-                model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": threads}
+                model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": self.threads}
             )
             self._compiled[key] = compiled.create_infer_request()
             while len(self._compiled) > SIZES_KEPT * len(GRAPHS):

@@ -16,7 +16,15 @@ from emclick.networks.checkpoint import load_model
 from emclick.networks.correction import STRIDE, ClickInput
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
-from emclick.runtimes.base import CorrectionInput, EmcRuntime, Float, KeptFrame, PartsRuntime, Runtime
+from emclick.runtimes.base import (
+    CorrectionInput,
+    EmcRuntime,
+    Float,
+    FusedFrame,
+    KeptFrame,
+    PartsRuntime,
+    Runtime,
+)
 from emclick.runtimes.network import NetworkRuntime
 
 
@@ -34,7 +42,7 @@ class ReferenceRuntime(NetworkRuntime, EmcRuntime):
         features, coarse_logits, *_ = self.call(self.network.first, image, click_map)
         return features, to_numpy(coarse_logits)
 
-    def correct(self, image: Tensor, features: Tensor, inputs: CorrectionInput) -> Float:
+    def correct(self, image: Tensor, features: Tensor, inputs: CorrectionInput, fused: None = None) -> Float:
         [logits] = self.call(
             self._correct, image, features, inputs.disks, inputs.distances, inputs.points, inputs.positive,
             inputs.previous_logits,
@@ -84,8 +92,11 @@ class TorchRuntime(NetworkRuntime, PartsRuntime):
         return self.call(self.network[part], *arrays)
 
     @torch.inference_mode()
-    def correct(self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput) -> Float:
-        return super().correct(image, features, inputs)
+    def correct(
+        self, image: list[KeptFrame], features: list[Any], inputs: CorrectionInput,
+        fused: list[FusedFrame] | None = None,
+    ) -> Float:  # fmt: skip
+        return super().correct(image, features, inputs, fused)
 
     def to_numpy(self, output: Tensor) -> Float:
         return to_numpy(output)
