@@ -23,7 +23,8 @@ Float = NDArray[np.float32]
 RADIUS_PX = 5
 """Radius of a click's disk, in frame pixels."""
 
-_CHANNELS = 2 * GRID**2  # of a cell, in the disk maps
+DISK_CHANNELS = 2 * GRID**2
+"""Of a cell, in the disk maps."""
 _SQUARED_RADIUS = np.float32(RADIUS_PX**2)
 DISK_CELLS = math.ceil((2 * RADIUS_PX + GRID) / GRID)
 """At most so many rows, and columns, of cells hold a disk."""
@@ -150,17 +151,17 @@ def disk_cells(
     layout that the correction network reads (pixel unshuffle, channels last).
     """
     if cells is None:
-        maps = np.zeros((*grid_hw, _CHANNELS), np.float32)
+        maps = np.zeros((*grid_hw, DISK_CHANNELS), np.float32)
         for patch in patches:
             maps.reshape(-1)[patch.pixels] = 1
         return maps
     rows, columns = cells
-    maps = np.zeros((rows.stop - rows.start, columns.stop - columns.start, _CHANNELS), np.float32)
+    maps = np.zeros((rows.stop - rows.start, columns.stop - columns.start, DISK_CHANNELS), np.float32)
     for patch in patches:
         if _apart(patch.rows, rows) or _apart(patch.columns, columns):
             continue
-        row, rest = np.divmod(patch.pixels, grid_hw[1] * _CHANNELS)
-        column, channel = np.divmod(rest, _CHANNELS)
+        row, rest = np.divmod(patch.pixels, grid_hw[1] * DISK_CHANNELS)
+        column, channel = np.divmod(rest, DISK_CHANNELS)
         inside = (row >= rows.start) & (row < rows.stop) & (column >= columns.start) & (column < columns.stop)
         maps[row[inside] - rows.start, column[inside] - columns.start, channel[inside]] = 1
     return maps
@@ -201,9 +202,9 @@ class _Plan:
             each.astype(np.float32) for each in (self.sampler.rows, self.sampler.columns)
         )
         rows, columns = (np.arange(size) for size in frame_hw)
-        line = self.sampler.grid_hw[1] * _CHANNELS
+        line = self.sampler.grid_hw[1] * DISK_CHANNELS
         self.row_places = rows // GRID * line + rows % GRID * GRID
-        self.column_places = columns // GRID * _CHANNELS + columns % GRID
+        self.column_places = columns // GRID * DISK_CHANNELS + columns % GRID
         self.diagonal = np.float32(math.sqrt(frame_hw[0] ** 2 + frame_hw[1] ** 2))
 
 

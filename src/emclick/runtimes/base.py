@@ -27,7 +27,7 @@ _CLICKS_EXACT = 16  # twice as many cost a fiftieth of a correction
 
 FUSED_REACH = 8
 """Cells to each side that the fused feature is made of: four layers of two 3x3 convolutions (`networks.split`)."""
-_NEAR_CELLS = DISK_CELLS + 4 * FUSED_REACH
+NEAR_CELLS = DISK_CELLS + 4 * FUSED_REACH
 """Side of the square of cells that those which a click changes are made of."""
 
 
@@ -278,8 +278,8 @@ def _reached(cells: slice, size: int) -> slice:
 
 
 def _near(cells: slice, size: int) -> slice:
-    """`_NEAR_CELLS` rows or columns, or all, that hold all which those of `_reached` are made of."""
-    side = min(_NEAR_CELLS, size)
+    """`NEAR_CELLS` rows or columns, or all, that hold all which those of `_reached` are made of."""
+    side = min(NEAR_CELLS, size)
     start = min(max(cells.start - 2 * FUSED_REACH, 0), size - side)
     return slice(start, start + side)
 

@@ -15,10 +15,12 @@ import openvino
 from openvino.preprocess import PrePostProcessor
 
 from emclick.card import Card, read_card
+from emclick.clicks import DISK_CHANNELS
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
+from emclick.geometry import GRID
 from emclick.graphs import GRAPHS, read_graphs
-from emclick.runtimes.base import Float, PartsRuntime
+from emclick.runtimes.base import NEAR_CELLS, Float, KeptFrame, PartsRuntime
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 KEPT = ("opened", "image_sums", "feature_sums")
@@ -102,31 +104,47 @@ class OpenvinoRuntime(PartsRuntime):
             weights = path.with_suffix(".bin").read_bytes()
             return self._core.read_model(ET.tostring(tree.getroot()), weights)
 
-    def _request(self, name: str, arrays: Sequence[Float]) -> Any:
+    def open(self, frames: Float) -> list[KeptFrame]:
+        opened = super().open(frames)
+        self._compile_ahead(opened[0], (frames.shape[2], frames.shape[3]))
+        return opened
+
+    def _compile_ahead(self, kept: KeptFrame, frame_hw: tuple[int, int]) -> None:
+        """What the first clicks on an image need, which is opened in the background."""
+        _, height, width, channels = kept.sums.shape
+        one_map, frame_map = (1, 1, height, width), (1, 1, *frame_hw)
+        self._request("first", [kept.opened.shape, frame_map])
+        self._request("correction", [kept.sums.shape, (1, 2, height, width), (1, 1, 2), (1,)])
+        for rows, columns in ((height, width), (min(NEAR_CELLS, height), min(NEAR_CELLS, width))):
+            sums = (1, rows, columns, channels)
+            interpolation = (GRID, rows, height), (GRID, width, columns)
+            self._request("fuse", [(1, rows, columns, DISK_CHANNELS), sums, *interpolation, sums, one_map])
+
+    def _request(self, name: str, shapes: Sequence[tuple[int, ...]]) -> Any:
         """A graph compiled for these sizes: with open sizes it runs a third slower (transpositions stay).
 
         The number of clicks stays open. The latest few sizes are kept.
         """
-        names = [each.get_any_name() for each in self._models[name].inputs]
-        shapes = {each: list(array.shape) for each, array in zip(names, arrays, strict=True)}
+        inputs = [each.get_any_name() for each in self._models[name].inputs]
+        sizes: dict[str, Sequence[int]] = dict(zip(inputs, shapes, strict=True))
         if name == "correction":
-            shapes |= {"points": [1, -1, 2], "positive": [-1]}
-        key = (name, *map(tuple, shapes.values()))
+            sizes |= {"points": (1, -1, 2), "positive": (-1,)}
+        key = (name, *sizes.values())
         if key not in self._compiled:
             model = self._models[name].clone()
-            model.reshape(shapes)
+            model.reshape({each: list(size) for each, size in sizes.items()})
             compiled = self._core.compile_model(
                 model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": self.threads}
             )
             self._compiled[key] = compiled.create_infer_request()
-            while len(self._compiled) > SIZES_KEPT * len(GRAPHS):
+            while len(self._compiled) > SIZES_KEPT * (len(GRAPHS) + 1):  # `fuse` has two sizes
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(key)
         return self._compiled[key]
 
     def run(self, part: str, *arrays: Any) -> list[Float]:
         inputs = [np.ascontiguousarray(array) for array in arrays]
-        request = self._request(part, inputs)
+        request = self._request(part, [each.shape for each in inputs])
         # one by one: given to `infer` they take a quarter of a millisecond more
         for number, array in enumerate(inputs):
             request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
