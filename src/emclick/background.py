@@ -54,12 +54,17 @@ class Background(Generic[Result]):
         except BaseException as error:  # raised where the result is asked for
             self._error = error
 
-    def cancel(self) -> None:
-        """Do not begin work that only waits; who asks for the result gets it all the same, later."""
+    def cancel(self) -> bool:
+        """Do not begin work that only waits; who asks for the result gets it all the same, later.
+
+        Returns:
+            Whether it will not be done: False if it has begun.
+        """
         with self._lock:
             if not self._begun:
                 self._cancelled = True
                 self._wanted.set()
+            return self._cancelled
 
     def resume(self) -> None:
         """Take `cancel` back."""

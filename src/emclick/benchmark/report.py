@@ -110,6 +110,8 @@ def stage_tables(results: Results) -> str:
         columns = dict(STAGE_COLUMNS)
         if stage == FIRST:
             columns["open ms"] = lambda r: _number(r.get("open_ms"))
+        if stage == CORRECTION and any(each.get("ready_ms") for each in records):
+            columns["ready ms"] = lambda r: _number(r.get("ready_ms"))
         if _handed_over(results):
             columns["handover us"] = lambda r: _number(r.get("handover_us"), 0)
         cells = [[*names(each), *(cell(each) for cell in columns.values())] for each in records]
@@ -146,8 +148,9 @@ def caption(results: Results) -> str:
         f"{machine['cpu']}, {machine['cores_used']} of {machine['usable_cpus']} usable CPUs; {machine['system']}, "
         f"Python {machine['python']}, {_listed(machine['libraries'])}; {machine['date']}{stolen_text(machine)}.",
         f"Medians of {settings['rounds']} interleaved rounds; first and correction on a {side}x{side} frame, clicks at "
-        "the model's own; open: the image's part, done before the first click and not in first; peak memory of the "
-        "process up to that stage.",
+        "the model's own, 0.15 s after the last answer; open: the image's part, done before the first click and not in "
+        "first; ready: what is made behind an answer, not in the next correction; peak memory of the process up to "
+        "that stage.",
         f"Floor: float32 `numpy.matmul` of the plain network's multiply-adds, {machine['blas'] or 'BLAS unknown'}, "
         "same threads, same rounds.",
     ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FIRST, CORRECTION = "first", "correction"
 MAX_CLICKS = 20  # as the robot user makes; then the session starts over
+HAND_S = 0.15
+"""From an answer to the next click of a quick hand, for whole clicks."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _clicks(model: Model, megapixels: float) -> Run:
         positive = len(session.clicks) % 2 == 0
         reach = 0.2 if positive else 0.45  # of the middle, in shares of the sides
         x, y = (float(size * (0.5 + random.uniform(-reach, reach))) for size in (width, height))
+        time.sleep(HAND_S)
         began = time.perf_counter()
         _ = session.click(x, y, positive).mask
         return {"ms": _ms(began)}

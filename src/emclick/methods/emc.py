@@ -182,7 +182,8 @@ class EmcMethod(Method[OpenedImage, EmcState]):
         previous = _logits_in(frame.views, state, self._views(state))
         points = np.stack([_points(seen, view) for view in frame.views])
         earlier, fused = state.maps if look == state.look else None, None
-        if (ready := opened.ready.get((weakref.ref(state), look, first_work))) is not None:
+        ready = opened.ready.get((weakref.ref(state), look, first_work))
+        if ready is not None and not ready.cancel():  # what has not begun is faster done here
             earlier, fused = ready.result()
         maps = _maps_with(earlier, seen, points, frame.views)
         inputs = CorrectionInput(
