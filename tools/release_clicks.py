@@ -380,9 +380,10 @@ class OurClicks:
         features, coarse = frame.first(image)
         logits = frame.correct(image, features, frame.none, [0], coarse)
         before = frame.none.add(frame.points[0], True)
+        fused = frame.runtime.fuse(image, features, [before], logits)  # behind the answer before
 
         def correct(second: int) -> None:
-            found = frame.correct(image, features, before, [0, second], logits)
+            found = frame.correct(image, features, before, [0, second], logits, fused)
             resize_bilinear(found[0, 0], (side, side))
 
         return in_turn([lambda: correct(1), lambda: correct(2)])

@@ -103,7 +103,7 @@ class EmcRuntime(Runtime, ABC):
         """
 
     def fuse(self, image: Any, features: Any, maps: Sequence[ClickMaps], previous_logits: Float) -> Any:
-        """Do of the next correction what no click changes, before there is one.
+        """Do of the next correction what no click changes, before there is one: to be asked only where `fuses` is True.
 
         Args:
             image: what `open` returned.
