@@ -311,6 +311,13 @@ class Fusing(OneObject):
         return super().correct(image, features, inputs)
 
 
+def got_ready(method, state) -> None:
+    """Got ready for, and all of it done."""
+    method.get_ready(state)
+    for work in state.opened.ready.values():
+        work.result()
+
+
 @pytest.mark.parametrize("zoom_in", [True, False])
 def test_what_no_click_changes_is_made_behind_the_answer_before(zoom_in):
     runtime, plain = Fusing(), OneObject()
@@ -322,7 +329,7 @@ def test_what_no_click_changes_is_made_behind_the_answer_before(zoom_in):
         assert same(*(prediction.probability for _, prediction in results))
         assert runtime.used == count
         states = [state for state, _ in results]
-        methods[0].get_ready(states[0])
+        got_ready(methods[0], states[0])
     again = methods[0].step(states[0], Click(125, 70))[1].probability
     assert same(methods[0].step(states[0], Click(125, 70))[1].probability, again)
     assert (runtime.made, runtime.used) == (5, 6)  # it serves any number of clicks
@@ -336,14 +343,26 @@ def test_features_that_the_next_click_decides_are_not_fused():
     mask = np.zeros((120, 200), bool)
     mask[50:90, 90:140] = True
     state = method.start(method.open(scene()), mask)
-    method.get_ready(state)
+    got_ready(method, state)
     state, _ = method.step(state, Click(92, 52, False))  # none is positive yet
-    method.get_ready(state)
+    got_ready(method, state)
     state, _ = method.step(state, Click(110, 70))
     assert runtime.used == 0
-    method.get_ready(state)
+    got_ready(method, state)
     method.step(state, Click(100, 60))
     assert runtime.used == 1
+
+
+def test_a_click_does_not_wait_for_what_has_not_begun():
+    runtime = Fusing()
+    method = EmcMethod(runtime, 8, Options(32))
+    state, _ = method.step(method.start(method.open(scene())), Click(110, 70))
+    method.get_ready(state)
+    method.step(state, Click(120, 65))
+    assert (runtime.made, runtime.used) == (0, 0)
+    got_ready(method, state)
+    method.step(state, Click(120, 65))
+    assert (runtime.made, runtime.used) == (1, 1)
 
 
 def test_without_zoom_in_the_frame_stays():

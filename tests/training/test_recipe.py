@@ -36,7 +36,7 @@ def parse(folder: Path, text: str) -> Recipe:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_that_ships_parses_and_builds(path: Path) -> None:
     recipe = read_recipe(path)
-    assert path.stem.startswith(recipe.name) or path.parent.name in ("ablation", "equal-budget")
+    assert path.stem.startswith(recipe.name) or path.parent.name in ("ablation", "equal-budget", "options")
     with torch.device("meta"):
         network = build_network(recipe.method, recipe.model)
     optimiser = build_optimiser(network, recipe.optimiser)
