@@ -25,7 +25,7 @@ from emclick.runtimes.base import NEAR_CELLS, Float, KeptFrame, PartsRuntime
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 KEPT = ("opened", "image_sums", "feature_sums")
 """Maps that go from one graph to another: kept channels last, as the convolutions here want it."""
-SIZES_KEPT = 4
+SIZES_KEPT = 8
 """Frame sizes whose compiled graphs are kept."""
 
 
