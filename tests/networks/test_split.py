@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from emclick import clicks
 from emclick.networks.backbones import BASES
 from emclick.networks.blocks import upsample_to
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split, upsampled_cells, upsampling
 from emclick.networks.templates import select_templates
+from emclick.runtimes.base import near, reached
 from emclick.spec import CorrectionSpec, ModelSpec
 
 ABLATIONS = [
@@ -115,3 +118,40 @@ def test_cells_of_the_upsampled_logits(size: tuple[int, int]) -> None:
     rows, columns = (upsampling(side, logits) for side in size)
     found = upsampled_cells(logits, rows, columns.transpose(1, 2))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "place", [(0, 0), (0, 239), (191, 100.5), (95.5, 118.2), (60, 71), (131, 172), (191.4, 239.4)]
+)
+@torch.inference_mode()
+def test_a_click_changes_the_fused_feature_near_it_alone(place: tuple[float, float]) -> None:
+    """And what is made of the cells near it is what is made of all. In float64, so that nothing small is missed."""
+    frame_hw, grid_hw = (192, 240), (48, 60)
+    parts = split(lively(ModelSpec("mobilenet_v2", CorrectionSpec(16, 12, 2))))
+    image_sums, feature_sums = torch.randn(2, 1, 16, *grid_hw, dtype=torch.float64)
+    previous = torch.randn(1, 1, *grid_hw, dtype=torch.float64)
+    rows, columns = upsampling(48, previous), upsampling(60, previous).transpose(1, 2)
+    fuse = parts.fuse.double()
+    before = clicks.ClickMaps(frame_hw).add(np.array([80, 90], np.float32), True)
+    after = before.add(np.array(place, np.float32), False)
+
+    def whole(maps: clicks.ClickMaps) -> torch.Tensor:
+        disks = torch.from_numpy(maps.disks()).double()[None]
+        return fuse(disks, image_sums, rows, columns, feature_sums, previous)
+
+    reach = after.patches[-1].rows, after.patches[-1].columns
+    down, across = (reached(each, size) for each, size in zip(reach, grid_hw))
+    changed = (whole(before) - whole(after)).abs().amax(3)[0]
+    assert changed[down, across].amax(1).min() > 0  # up to the last row that may be
+    changed[down, across] = 0
+    assert changed.max() == 0
+
+    some = [near(each, size) for each, size in zip(reach, grid_hw)]
+    disks = torch.from_numpy(clicks.disk_cells(after.patches, grid_hw, (some[0], some[1]))).double()[None]
+    sums = image_sums[:, :, some[0], some[1]], feature_sums[:, :, some[0], some[1]]
+    found = fuse(disks, sums[0], rows[:, some[0]], columns[:, :, some[1]], sums[1], previous)
+    inside = [
+        slice(one.start - other.start, one.stop - other.start) for one, other in zip((down, across), some)
+    ]
+    wanted = whole(after)[:, down, across]
+    torch.testing.assert_close(found[:, inside[0], inside[1]], wanted, atol=1e-12, rtol=0)

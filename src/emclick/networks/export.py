@@ -20,7 +20,7 @@ import torch
 from torch.export import Dim
 
 from emclick.card import CARD_NAME, Card, read_card
-from emclick.clicks import ClickMaps, disk_maps
+from emclick.clicks import DISK_CHANNELS, ClickMaps, disk_maps
 from emclick.errors import CheckpointError, OptionError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.geometry import View
@@ -29,7 +29,6 @@ from emclick.images import read_image
 from emclick.methods import METHODS
 from emclick.networks import click_maps
 from emclick.networks.checkpoint import load_model
-from emclick.networks.correction import STRIDE
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split
 from emclick.networks.templates import template_scores
@@ -209,7 +208,7 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
         opened, image_sums, rows, columns = parts.image(image)
         coarse, feature_sums = parts.first(opened, click_map)
         down, across = (slice(0, side // 4 - 8) for side in _TRACED_HW)  # some of the cells
-        disks = torch.zeros(1, down.stop, across.stop, 2 * STRIDE**2)
+        disks = torch.zeros(1, down.stop, across.stop, DISK_CHANNELS)
         sums, own_features = (each[:, :, down, across] for each in (image_sums, feature_sums))
         near = (disks, sums, rows[:, down], columns[:, :, across], own_features, coarse)
     reduced = _TRACED_HW[0] // opened.shape[2]

@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emclick.clicks import DISK_CHANNELS
 from emclick.networks.correction import STRIDE
 from emclick.networks.fold import FoldedClickBranch, InParts, RestEmpty, conv_of, fold, linear_of
 from emclick.networks.model import EmcNetwork
@@ -38,7 +39,6 @@ from emclick.networks.templates import in_float32
 from emclick.spec import CorrectionSpec
 
 IMAGE_CHANNELS = 3 * STRIDE**2
-DISK_CHANNELS = 2 * STRIDE**2
 
 
 class ImagePart(nn.Module):

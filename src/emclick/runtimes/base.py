@@ -254,15 +254,15 @@ class PartsRuntime(EmcRuntime):
             return
         height, width = grid_hw = (previous.shape[-2], previous.shape[-1])
         patch = maps.patches[-1]
-        rows, columns = near = _near(patch.rows, height), _near(patch.columns, width)
+        rows, columns = around = near(patch.rows, height), near(patch.columns, width)
         spot = (
             (slice(None), rows, columns) if self.channels_last else (slice(None), slice(None), rows, columns)
         )
         [found] = self.run(
-            "fuse", disk_cells(maps.patches, grid_hw, near)[None], kept.sums[spot], kept.rows[:, rows],
+            "fuse", disk_cells(maps.patches, grid_hw, around)[None], kept.sums[spot], kept.rows[:, rows],
             kept.columns[:, :, columns], feature_sums[spot], previous[None],
         )  # fmt: skip
-        changed = slice(None), _reached(patch.rows, height), _reached(patch.columns, width)
+        changed = slice(None), reached(patch.rows, height), reached(patch.columns, width)
         inside = slice(None), _within(changed[1], rows), _within(changed[2], columns)
         before = self.duplicate(frame.array[changed])
         frame.array[changed] = found[inside]
@@ -272,13 +272,13 @@ class PartsRuntime(EmcRuntime):
             frame.array[changed] = before
 
 
-def _reached(cells: slice, size: int) -> slice:
+def reached(cells: slice, size: int) -> slice:
     """Of `size` rows or columns of cells those where the fused feature feels `cells`."""
     return slice(max(cells.start - FUSED_REACH, 0), min(cells.stop + FUSED_REACH, size))
 
 
-def _near(cells: slice, size: int) -> slice:
-    """`NEAR_CELLS` rows or columns, or all, that hold all which those of `_reached` are made of."""
+def near(cells: slice, size: int) -> slice:
+    """`NEAR_CELLS` rows or columns, or all, that hold all which those of `reached` are made of."""
     side = min(NEAR_CELLS, size)
     start = min(max(cells.start - 2 * FUSED_REACH, 0), size - side)
     return slice(start, start + side)
