@@ -32,12 +32,11 @@ from emclick.card import read_card
 from emclick.clicks import ClickMaps, disk_cells, disk_maps
 from emclick.cpus import usable_cpus
 from emclick.graphs import GRAPHS, read_graphs
-from emclick.networks.split import upsampling
 from emclick.results import markdown_table
-from emclick.runtimes.openvino import KEPT, OpenvinoRuntime
+from emclick.runtimes.openvino import OPENED, OpenvinoRuntime
 
 ROOT = Path(__file__).parents[1]
-FORMAT = "emclick-profile-3"
+FORMAT = "emclick-profile-4"
 SIDE = 384
 RUNS, WARM_UP = 60, 10
 SUBJECTS = (
@@ -64,21 +63,18 @@ _OPENVINO = {
 
 
 def correction_inputs(width: int) -> list[np.ndarray]:
-    """A fused feature at random and three clicks, in the order of the graph's inputs."""
-    cells, maps, points = SIDE // 4, *three_clicks()
-    fused = np.random.default_rng(0).standard_normal((1, cells, cells, width)).astype(np.float32)
-    return [fused, maps.distances()[None], points[None], np.array([1, 0, 1], np.float32)]
+    """Random numbers behind the answer before and three clicks, in the order of the graph's inputs."""
+    cells, (maps, points) = SIDE // 4, three_clicks()
+    fused, query = np.random.default_rng(0).standard_normal((2, 1, cells, cells, width)).astype(np.float32)
+    inverse_norms = 1 / np.linalg.norm(fused, axis=3)
+    return [fused, query, inverse_norms, maps.distances()[None], points[None], np.array([1, 0, 1], np.float32)]
 
 
 def fuse_inputs(width: int) -> list[np.ndarray]:
-    """Of all cells, two of the clicks made, random sums and logits."""
+    """Of all cells, two of the clicks made, random sums."""
     cells, (maps, _) = SIDE // 4, three_clicks()
-    rng = np.random.default_rng(0)
-    of_image, of_features = rng.standard_normal((2, 1, width, cells, cells)).astype(np.float32)
-    rows = upsampling(cells, torch.empty(0)).numpy()
-    columns = np.ascontiguousarray(rows.transpose(0, 2, 1))
-    logits = rng.standard_normal((1, 1, cells, cells)).astype(np.float32)
-    return [disk_cells(maps.patches[:2], (cells, cells))[None], of_image, rows, columns, of_features, logits]
+    sums, of_features = np.random.default_rng(0).standard_normal((2, 1, width, cells, cells)).astype(np.float32)
+    return [disk_cells(maps.patches[:2], (cells, cells))[None], sums, of_features]
 
 
 def three_clicks() -> tuple[ClickMaps, np.ndarray]:
@@ -149,7 +145,7 @@ def of_openvino(
 ) -> tuple[Times, list[float]]:
     """Milliseconds by kind, and the milliseconds of each unprofiled run."""
     last = [
-        np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if name in KEPT else array
+        np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if name == OPENED else array
         for name, array in zip(GRAPHS[part].input_names, arrays, strict=True)
     ]
     plain = OpenvinoRuntime({part: graph}, threads, precision)

@@ -259,17 +259,18 @@ class ClickMaps:
 
     def disks(self) -> Float:
         """(h/4, w/4, 32) float32 in {0, 1}, see `disk_cells`."""
-        return disk_cells(self.patches, self._grid_hw)
+        return disk_cells(self.patches, self.grid_hw)
 
     def distances(self) -> Float:
         """(2, h/4, w/4) float32: distance over the frame's diagonal, constant where there is no click."""
-        maps = np.empty((2, *self._grid_hw), np.float32)
+        maps = np.empty((2, *self.grid_hw), np.float32)
         for each, its in zip(maps, (self.positive, self.negative)):
             each[:] = np.float32(1) / _plan(self.frame_hw).diagonal if its is None else its.distances
         return maps
 
     @property
-    def _grid_hw(self) -> tuple[int, int]:
+    def grid_hw(self) -> tuple[int, int]:
+        """(h/4, w/4)."""
         return self.frame_hw[0] // GRID, self.frame_hw[1] // GRID
 
     def _patch(

@@ -21,7 +21,7 @@ from emclick.files import write_text
 from emclick.spec import ModelSpec
 
 MANIFEST_NAME = "graphs.json"
-FORMAT = "emclick-graphs-5"
+FORMAT = "emclick-graphs-6"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ _OPENED = Array(
     "opened", "1, any, any, any", "any", "what the base network keeps of the image; give it back as it is"
 )
 _IMAGE_SUMS = Array(
-    "image_sums", "1, C, h, w", "any", "the image's share of the correction network's first layer"
+    "image_sums", "1, h, w, C", "any", "the image's share of the correction network's first layer"
 )
 _WEIGHTS = "how the mask before is upsampled (bilinear, corners aligned): [k, i, j] is the weight of"
 _ROWS = Array("rows", "4, h, h", "0 to 1", f"{_WEIGHTS} its row j in frame row 4 i + k")
 _COLUMNS = Array("columns", "4, w, w", "0 to 1", f"{_WEIGHTS} its column i in frame column 4 j + k")
 _FEATURE_SUMS = Array(
-    "feature_sums", "1, C, h, w", "any", "the object's features, ready for the correction network"
+    "feature_sums", "1, h, w, C", "any", "the object's features, ready for the correction network"
 )
 _DISK = "1 within 5 px (squared distance from the pixel's whole row and column at most 25) of a click, else 0"
 _POINT = (
@@ -80,25 +80,34 @@ GRAPHS = {
         (_OPENED, Array("click_map", "1, 1, H, W", "0 or 1", f"of the first positive click alone: {_DISK}")),
         (Array("coarse_logits", "1, 1, h, w", "any", "the previous logits of the first correction"), _FEATURE_SUMS),
     ),
+    "mask": Graph(
+        "at every click, the first included, or, faster, as soon as the mask before is known",
+        (_IMAGE_SUMS, _ROWS, _COLUMNS, Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; "
+         "at the first click the coarse logits; a mask to correct enters as +2 inside and -2 outside")),
+        (Array("mask_sums", "1, h, w, C", "any", "`image_sums` and the mask's share"),),
+    ),
     "fuse": Graph(
-        "at every click, the first included: on all cells at once; or, faster, on all cells before there is a click "
-        "and at the click on those near it, see docs/runtimes.md",
+        "at every click, the first included, after `mask`: on all cells at once; or, faster, on all cells before there "
+        "is a click and at the click on those near it, see docs/runtimes.md",
         (
             Array("disks", "1, a, b, 32", "0 or 1", f"of every click: {_DISK}; the pixel of row r and column c is "
                   "channel 16 * negative + 4 * (r % 4) + c % 4 of cell (r // 4, c // 4)"),
-            Array("image_sums", "1, C, a, b", "any", "of these cells"),
-            Array("rows", "4, a, h", "0 to 1", "of these cells: rows[:, cells]"),
-            Array("columns", "4, w, b", "0 to 1", "of these cells: columns[:, :, cells]"),
-            Array("feature_sums", "1, C, a, b", "any", "of these cells"),
-            Array("previous_logits", "1, 1, h, w", "any", "the logits of the click before; at the first click the "
-                  "coarse logits; a mask to correct enters as +2 inside and -2 outside"),
+            Array("mask_sums", "1, a, b, C", "any", "of these cells"),
+            Array("feature_sums", "1, a, b, C", "any", "of these cells"),
         ),
-        (Array("fused", "1, a, b, C", "any", "ready for `correction`; right where no cell left out is nearer than 8"),),
+        (
+            Array("fused", "1, a, b, C", "any", "ready for `correction`, as the two others; right where no cell left "
+                  "out is nearer than 8"),
+            Array("query", "1, a, b, C", "any", "of each cell"),
+            Array("inverse_norms", "1, a, b", "above 0", "of each cell"),
+        ),
     ),
     "correction": Graph(
         "at every click, the first included, after `fuse`",
         (
             Array("fused", "1, h, w, C", "any", "of all cells"),
+            Array("query", "1, h, w, C", "any", "of all cells"),
+            Array("inverse_norms", "1, h, w", "above 0", "of all cells"),
             Array("distances", "1, 2, h, w", "0 to 1", "distance in px to the nearest positive (0), negative (1) click "
                   "over sqrt(H*H + W*W), at frame size, resized to h, w: bilinear, corners aligned; a polarity without "
                   "clicks has the distance 1 px everywhere"),

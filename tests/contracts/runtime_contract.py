@@ -159,8 +159,8 @@ class RuntimeContract:
             inputs = replace(inputs, maps=[earlier.add(inputs.points[0, -1], bool(inputs.positive[-1]))])
             run = type(runtime).run
 
-            def failing(self: PartsRuntime, part: str, *arrays: object) -> object:
-                return 1 / 0 if part == "correction" else run(self, part, *arrays)
+            def failing(self: PartsRuntime, part: str, *arrays: object, **options: bool) -> object:
+                return 1 / 0 if part == "correction" else run(self, part, *arrays, **options)
 
             with monkeypatch.context() as patched:
                 patched.setattr(type(runtime), "run", failing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -52,11 +54,12 @@ def test_templates_are_ranked_in_float32_in_any_precision() -> None:
     features = torch.rand(1, 64, 40, 52)
     points, sides = torch.tensor([[[20.0, 30.0], [100.0, 60.0]]]), torch.tensor([1.0, 0.0])
     distances = torch.rand(1, 2, 40, 52)
-    pixels = features.permute(0, 2, 3, 1).reshape(-1, 64)
-    wanted = part.choose(pixels, (40, 52), points, sides, distances)
+    pixels, inverse_norms = features.permute(0, 2, 3, 1).reshape(-1, 64), 1 / features.norm(dim=1)
+    given = pixels, inverse_norms, (40, 52), points, sides, distances
+    wanted = part.choose(*given)
     exists = torch.ones(1, 2, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(part.choose(pixels, (40, 52), points, sides, distances), wanted)
+        assert torch.equal(part.choose(*given), wanted)
         positive, negative = select_templates(features, points, sides[None] > 0, exists, distances, 64)
     assert torch.equal(torch.cat([positive, negative]), wanted)
 
@@ -84,8 +87,8 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
         clicks = maps.input()
         plain = network.correct(image, features, clicks, previous)
         disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
-        fused = parts.fuse(disks, image_sums, *weights, feature_sums, previous)
-        ours = parts.correction(fused, clicks.distances, clicks.points, clicks.positive[0].float())
+        fused = parts.fuse(disks, parts.mask(image_sums, *weights, previous), feature_sums)
+        ours = parts.correction(*fused, clicks.distances, clicks.points, clicks.positive[0].float())
         add(ours, plain)
         previous = plain
     return found
@@ -128,16 +131,18 @@ def test_a_click_changes_the_fused_feature_near_it_alone(place: tuple[float, flo
     """And what is made of the cells near it is what is made of all. In float64, so that nothing small is missed."""
     frame_hw, grid_hw = (192, 240), (48, 60)
     parts = split(lively(ModelSpec("mobilenet_v2", CorrectionSpec(16, 12, 2))))
-    image_sums, feature_sums = torch.randn(2, 1, 16, *grid_hw, dtype=torch.float64)
-    previous = torch.randn(1, 1, *grid_hw, dtype=torch.float64)
-    rows, columns = upsampling(48, previous), upsampling(60, previous).transpose(1, 2)
+    mask_sums, feature_sums = torch.randn(2, 1, *grid_hw, 16, dtype=torch.float64)
     fuse = parts.fuse.double()
     before = clicks.ClickMaps(frame_hw).add(np.array([80, 90], np.float32), True)
     after = before.add(np.array(place, np.float32), False)
 
     def whole(maps: clicks.ClickMaps) -> torch.Tensor:
         disks = torch.from_numpy(maps.disks()).double()[None]
-        return fuse(disks, image_sums, rows, columns, feature_sums, previous)
+        return all_of(fuse(disks, mask_sums, feature_sums))
+
+    def all_of(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(1, h, w, C)."""
+        return torch.cat([each.reshape(*each.shape[:3], -1) for each in outputs], 3)
 
     reach = after.patches[-1].rows, after.patches[-1].columns
     down, across = (reached(each, size) for each, size in zip(reach, grid_hw))
@@ -146,10 +151,9 @@ def test_a_click_changes_the_fused_feature_near_it_alone(place: tuple[float, flo
     changed[down, across] = 0
     assert changed.max() == 0
 
-    some = [near(each, size) for each, size in zip(reach, grid_hw)]
-    disks = torch.from_numpy(clicks.disk_cells(after.patches, grid_hw, (some[0], some[1]))).double()[None]
-    sums = image_sums[:, :, some[0], some[1]], feature_sums[:, :, some[0], some[1]]
-    found = fuse(disks, sums[0], rows[:, some[0]], columns[:, :, some[1]], sums[1], previous)
+    some = near(reach[0], grid_hw[0]), near(reach[1], grid_hw[1])
+    disks = torch.from_numpy(clicks.disk_cells(after.patches, grid_hw, some)).double()[None]
+    found = all_of(fuse(disks, mask_sums[:, *some], feature_sums[:, *some]))
     inside = [
         slice(one.start - other.start, one.stop - other.start) for one, other in zip((down, across), some)
     ]

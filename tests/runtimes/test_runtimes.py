@@ -236,16 +236,34 @@ def test_bf16_stays_near_float32(name: str) -> None:
 
 @pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16")
 def test_openvino_ranks_templates_in_float32() -> None:
-    """All between the convolutions and the choice is marked so; PyTorch's choice is held in test_split.py."""
+    """All between the products and the choice is computed so; PyTorch's choice is held in test_split.py."""
     pytest.importorskip("openvino")
-    runtime: Any = zoo.load(zoo.DEFAULT_MODEL, runtime="openvino", precision="bf16", threads=1).runtime
-    marked = {
-        each.get_type_name()
-        for each in runtime._models["correction"].get_ops()
-        if any("DisablePrecisionConversion" in str(key) for key in each.get_rt_info())
-    }
-    assert {"TopK", "MatMul", "Power", "ReduceMax"} <= marked
-    assert not {"Convolution", "GroupConvolution"} & marked
+    model = zoo.load(zoo.DEFAULT_MODEL, runtime="openvino", precision="bf16", threads=1)
+    runtime: Any = model.runtime
+    clicked(model)
+    computed: dict[str, set[str]] = {}
+    for (part, *_), compiled in runtime._compiled.items():
+        for each in () if part == "first" else compiled.request.get_compiled_model().get_runtime_model().get_ops():
+            told = {name: str(value.astype(str)) for name, value in each.get_rt_info().items()}
+            computed.setdefault(told["layerType"], set()).add(told["runtimePrecision"])
+    assert computed["TopK"] == computed["Reduce"] == {"f32"}
+    assert "bf16" in computed["Convolution"]
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16")
+def test_openvino_gathers_no_heads_in_bf16() -> None:
+    """It takes a twentieth of a correction; of the attention without the change for bf16 one transposition is left."""
+    openvino = pytest.importorskip("openvino")
+    from emclick.runtimes import openvino_graphs
+
+    card = read_card(zoo.find_folder(zoo.DEFAULT_MODEL))
+    data = graphs.read_graphs(zoo.find_folder(zoo.DEFAULT_MODEL), card)["correction"]
+    model = openvino_graphs.prepared(openvino.Core(), data, half=True)
+    [attention] = (each for each in model.get_ops() if each.get_type_name() == "ScaledDotProductAttention")
+    [after] = (port.get_node() for port in attention.output(0).get_target_inputs())
+    [projection] = (port.get_node() for port in after.output(0).get_target_inputs())
+    assert (after.get_type_name(), projection.get_type_name()) == ("Transpose", "Convolution")
+    assert projection.get_input_partial_shape(1).to_shape()[2] == card.spec.correction.heads
 
 
 def clicked(model: zoo.Model) -> list[np.ndarray]:

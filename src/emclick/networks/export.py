@@ -153,7 +153,7 @@ def smallest_gap(
 def export_model(
     model: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, *, check: bool = True
 ) -> Check | None:
-    """Write the graphs of a model: `image.onnx`, `first.onnx`, `fuse.onnx`, `correction.onnx` and `graphs.json`.
+    """Write the graphs of a model: `image.onnx`, `first.onnx`, `mask.onnx`, `fuse.onnx`, `correction.onnx` and `graphs.json`.
 
     Args:
         model: name of the zoo, or a model folder.
@@ -207,28 +207,25 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
     with torch.no_grad():
         opened, image_sums, rows, columns = parts.image(image)
         coarse, feature_sums = parts.first(opened, click_map)
+        before = (image_sums, rows, columns, coarse)
         down, across = (slice(0, side // 4 - 8) for side in _TRACED_HW)  # some of the cells
         disks = torch.zeros(1, down.stop, across.stop, DISK_CHANNELS)
-        sums, own_features = (each[:, :, down, across] for each in (image_sums, feature_sums))
-        near = (disks, sums, rows[:, down], columns[:, :, across], own_features, coarse)
+        near = (disks, *(each[:, down, across] for each in (parts.mask(*before), feature_sums)))
     reduced = _TRACED_HW[0] // opened.shape[2]
     opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
-    some_rows, some_columns = Dim("a", min=2), Dim("b", min=2)
-    some = {2: some_rows, 3: some_columns}
-    near_shapes = (
-        {1: some_rows, 2: some_columns}, some, {1: some_rows, 2: height}, {1: width, 2: some_columns}, some, grid
-    )  # fmt: skip
-    fused = torch.rand(1, *coarse.shape[2:], image_sums.shape[1])
+    some, cells = {1: Dim("a", min=2), 2: Dim("b", min=2)}, {1: height, 2: width}
+    of_all = torch.rand(2, 1, *coarse.shape[2:], image_sums.shape[3])
     changed = (torch.rand(1, 2, *coarse.shape[2:]), 100 * torch.rand(1, 3, 2), torch.ones(3))
     return {
         "image": _export("image", parts.image, (image,), (frame,)),
         "first": _export("first", parts.first, (opened, click_map), (opened_size, frame)),
-        "fuse": _export("fuse", parts.fuse, near, near_shapes),
+        "mask": _export("mask", parts.mask, before, (cells, {1: height, 2: height}, {1: width, 2: width}, grid)),
+        "fuse": _export("fuse", parts.fuse, near, (some, some, some)),
         "correction": _export(
             "correction",
             parts.correction,
-            (fused, *changed),
-            ({1: height, 2: width}, grid, {1: clicks}, {0: clicks}),
+            (*of_all, torch.rand(1, *coarse.shape[2:]), *changed),
+            (cells, cells, cells, grid, {1: clicks}, {0: clicks}),
         ),
     }
 

@@ -1,10 +1,11 @@
 """A network made ready to run: the same sums with each thing done once. What the runtimes run and export writes.
 
-Four parts, by what they depend on, each for a batch of one:
+Five parts, by what they depend on, each for a batch of one:
 
 - `ImagePart`: the image. Once per image, before any click.
 - `FirstPart`: the first click. Once per object.
-- `FusePart`: the mask before, and the clicks so far. Once behind every answer, and at a click on the cells near it.
+- `MaskPart`: the mask before. Once behind every answer.
+- `FusePart`: the clicks so far. Once behind every answer, and at a click on the cells near it.
 - `CorrectionPart`: everything else that a click changes.
 
 Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
@@ -13,7 +14,8 @@ Exact steps, in real arithmetic equal to `EmcNetwork` (rounding differs):
 - The corrector's first layer of the image, clicks and mask, and its first layer of the cached features, are
   linear up to their ReLU. The image's share (all biases included) and the features' share are summed maps that
   are kept; what a click changes is added before the ReLU.
-- A click's disk changes the fused feature near it alone: the rest of it waits, made, for the next click.
+- A click's disk changes the fused feature near it alone: the rest of it waits, made, for the next click, and with it
+  what is computed of each of its pixels alone, the attention's queries and the norms.
 - Query and key of the correlation are linear: `q . (K f + b) = (q K) . f + q . b`, so that Q is needed at the
   templates alone and the key map not at all.
 - A 1x1 convolution over scales that were brought to one size is done at each scale's own size.
@@ -57,7 +59,7 @@ class ImagePart(nn.Module):
             image: (1, 3, H, W) RGB in [0, 1].
 
         Returns:
-            The backbone's tensor before the click; image sums (1, C, H/4, W/4); how logits are upsampled, see
+            The backbone's tensor before the click; image sums (1, H/4, W/4, C); how logits are upsampled, see
             `upsampled_cells`: rows (4, H/4, H/4) and columns (4, W/4, W/4).
         """
         opened = self.backbone.before_click(image)
@@ -66,7 +68,7 @@ class ImagePart(nn.Module):
             opened = opened + branch.unclicked(image[:, :1])
         sums = self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
         rows, columns = upsampling(sums.shape[2], image), upsampling(sums.shape[3], image).transpose(1, 2)
-        return opened, sums, rows, columns
+        return opened, to_cells(sums), rows, columns
 
 
 class FirstPart(nn.Module):
@@ -81,13 +83,28 @@ class FirstPart(nn.Module):
         )  # of the corrector's own maps nothing yet
 
     def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, C, h, w)."""
+        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
         output = self.base.head(self.base.backbone.after_click(opened, click_map))
-        return output.coarse_logits, self.sums(self.projection(output.features))
+        return output.coarse_logits, to_cells(self.sums(self.projection(output.features)))
+
+
+class MaskPart(nn.Module):
+    """The mask's share of the corrector's first layer."""
+
+    def __init__(self, corrector: Any) -> None:
+        super().__init__()
+        before = IMAGE_CHANNELS + DISK_CHANNELS
+        self.share = corrector.input1.share(before, before + STRIDE**2)
+
+    def forward(self, image_sums: Tensor, rows: Tensor, columns: Tensor, previous_logits: Tensor) -> Tensor:
+        """`image_sums`, `rows` and `columns` of `ImagePart`, logits (1, 1, h, w) of the mask before -> (1, h, w, C)."""
+        share = to_cells(self.share(torch.sigmoid(upsampled_cells(previous_logits, rows, columns))))
+        # row by row: maps OpenVINO would add in the convolution, and then turn in four times the time of all else
+        return (image_sums.flatten(0, 2) + share.flatten(0, 2)).reshape(image_sums.shape)
 
 
 class FusePart(nn.Module):
-    """The corrector up to its fused feature, on the whole frame or on some cells of it.
+    """The corrector up to its fused feature, and what is made of each of its pixels: of all cells or of some.
 
     It reads what is at most `runtimes.base.FUSED_REACH` cells away, so that a click changes the fused feature near it
     alone.
@@ -95,33 +112,31 @@ class FusePart(nn.Module):
 
     def __init__(self, corrector: Any) -> None:
         super().__init__()
-        width, before = corrector.spec.width, IMAGE_CHANNELS + DISK_CHANNELS
-        self.disks = corrector.input1.share(IMAGE_CHANNELS, before)
-        self.own1 = corrector.input1.share(before, before + STRIDE**2)
+        width = corrector.spec.width
+        self.disks = corrector.input1.share(IMAGE_CHANNELS, IMAGE_CHANNELS + DISK_CHANNELS)
         self.own2 = corrector.input2
         self.own3 = corrector.fusion[0].share(width, 2 * width)
         self.fusion = corrector.fusion[1]
+        # without attention what stands for its queries is not read
+        self.query = query_of(corrector.attention.attention) if corrector.spec.attention else nn.Identity()
 
-    def forward(
-        self, disks: Tensor, image_sums: Tensor, rows: Tensor, columns: Tensor, feature_sums: Tensor,
-        previous_logits: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """The fused feature F on (a, b) of the (h, w) cells.
+    def forward(self, disks: Tensor, mask_sums: Tensor, feature_sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The fused feature F of (a, b) of the (h, w) cells.
 
         Args:
             disks: (1, a, b, 32) disk maps, see `emclick.clicks.ClickMaps.disks`.
-            image_sums: (1, C, a, b) from `ImagePart`.
-            rows: (4, a, h) from `ImagePart`, those of the cells.
-            columns: (4, w, b) likewise.
-            feature_sums: (1, C, a, b) from `FirstPart`.
-            previous_logits: (1, 1, h, w), the mask before.
+            mask_sums: (1, a, b, C) from `MaskPart`.
+            feature_sums: (1, a, b, C) from `FirstPart`.
 
         Returns:
-            (1, a, b, C).
+            F (1, a, b, C), the attention's scaled queries (1, a, b, C), and 1 / |F| of each pixel (1, a, b).
         """
-        previous = torch.sigmoid(upsampled_cells(previous_logits, rows, columns))
-        first = F.relu(image_sums + self.disks(disks.permute(0, 3, 1, 2)) + self.own1(previous))
-        return self.fusion(F.relu(feature_sums + self.own3(self.own2(first)))).permute(0, 2, 3, 1)
+        first = F.relu(to_maps(mask_sums) + self.disks(to_maps(disks)))
+        fused = self.fusion(F.relu(to_maps(feature_sums) + self.own3(self.own2(first))))
+        with in_float32(fused):
+            # a power, not a quotient: OpenVINO would compute that in bfloat16
+            inverse = norms(fused.float()).clamp_min(1e-12).pow(-1)
+        return to_cells(fused), to_cells(self.query(fused)), inverse
 
 
 class CorrectionPart(nn.Module):
@@ -141,8 +156,9 @@ class CorrectionPart(nn.Module):
         self.predict = NarrowConv(corrector.predict)
 
     def choose(
-        self, pixels: Tensor, size_hw: Sequence[int], points: Tensor, positive: Tensor, distances: Tensor
-    ) -> Tensor:
+        self, pixels: Tensor, inverse_norms: Tensor, size_hw: Sequence[int], points: Tensor, positive: Tensor,
+        distances: Tensor,
+    ) -> Tensor:  # fmt: skip
         """Indices (2, T) of the positive and negative templates among (h * w, C) pixels; see `select_templates`."""
         near = 1 - distances.flatten(2)[0]
         if self.spec.selection:
@@ -151,21 +167,23 @@ class CorrectionPart(nn.Module):
             cells = torch.round(points.flatten(0, 1) / STRIDE).long()
             rows, columns = cells[:, 0].clamp(0, height - 1), cells[:, 1].clamp(0, width - 1)
             with in_float32(pixels):
-                exact = pixels.float()
+                exact, inverse = pixels.float(), inverse_norms.flatten()
                 places = rows * width + columns
-                # a power, not a quotient of norms: OpenVINO would compute that in bfloat16
-                inverse = norms(exact).clamp_min(1e-12).pow(-1)
                 clicked = exact.index_select(0, places) * inverse.index_select(0, places)[:, None]
                 of_each = torch.stack([positive, 1 - positive])[:, :, None] * clicked  # (2, N, C)
                 own = (of_each @ exact.t()).amax(1) * inverse
             near = (own + 1 - own.flip(0)) * near
         return near.topk(self.spec.templates, dim=1).indices
 
-    def forward(self, fused: Tensor, distances: Tensor, points: Tensor, positive: Tensor) -> Tensor:
+    def forward(
+        self, fused: Tensor, query: Tensor, inverse_norms: Tensor, distances: Tensor, points: Tensor, positive: Tensor
+    ) -> Tensor:
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 
         Args:
             fused: (1, h, w, C) from `FusePart`.
+            query: (1, h, w, C) likewise.
+            inverse_norms: (1, h, w) likewise.
             distances: (1, 2, h, w) distance maps, positive then negative.
             points: (1, N, 2) (row, column) in the frame.
             positive: (N,) 1.0 for a positive click, 0.0 for a negative one.
@@ -176,13 +194,12 @@ class CorrectionPart(nn.Module):
         spec = self.spec
         size_hw = fused.shape[1:3]
         pixels = fused.reshape(-1, fused.shape[3])
-        fused = fused.permute(0, 3, 1, 2)
-        chosen = self.choose(pixels, size_hw, points, positive, distances).flatten()
+        chosen = self.choose(pixels, inverse_norms, size_hw, points, positive, distances).flatten()
         templates = pixels.index_select(0, chosen)  # (2T, C), positive first
-        maps = [fused]
+        maps = [to_maps(fused)]
         if spec.attention:
             used = templates if spec.attention_negatives else templates[: spec.templates]
-            maps = [self.attention(fused, used)]
+            maps = [self.attention(maps[0], query.flatten(0, 2), used)]
         if spec.correlation:
             maps.append(self.correlation(pixels, templates, size_hw))
         return self.predict(self.refine2(self.refine1(self.merge(maps))))
@@ -201,24 +218,30 @@ class NarrowConv(nn.Module):
         return self.shifts(self.products(x))
 
 
-def norms(rows: Tensor) -> Tensor:
-    """(P, C) -> (P,)."""
+def norms(maps: Tensor) -> Tensor:
+    """(1, C, h, w) -> (1, h, w)."""
     if torch.onnx.is_in_onnx_export():
         # one operator, in all threads; the exporter would take the root of a sum of powers
         return torch.onnx.ops.symbolic(
-            "ReduceL2", [rows, torch.tensor([1])], {"keepdims": 0}, dtype=rows.dtype, shape=rows.shape[:1], version=18
+            "ReduceL2", [maps, torch.tensor([1])], {"keepdims": 0}, dtype=maps.dtype,
+            shape=(maps.shape[0], *maps.shape[2:]), version=18,
         )  # fmt: skip
-    return torch.linalg.vector_norm(rows, dim=1)
+    return torch.linalg.vector_norm(maps, dim=1)
 
 
-def to_pixels(maps: Tensor) -> Tensor:
-    """(1, C, h, w) -> (h * w, C)."""
-    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+def to_cells(maps: Tensor) -> Tensor:
+    """(1, C, h, w) -> (1, h, w, C)."""
+    return maps.permute(0, 2, 3, 1)
+
+
+def to_maps(cells: Tensor) -> Tensor:
+    """(1, h, w, C) -> (1, C, h, w)."""
+    return cells.permute(0, 3, 1, 2)
 
 
 def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
     """(h * w, C) -> (1, C, h, w)."""
-    return pixels.reshape(1, *size_hw, pixels.shape[1]).permute(0, 3, 1, 2)
+    return to_maps(pixels.reshape(1, *size_hw, pixels.shape[1]))
 
 
 def upsampled_cells(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -244,21 +267,26 @@ def upsampling(size: int, like: Tensor) -> Tensor:
     return (1 - (place[..., None] - samples).abs()).clamp_min(0).to(like.dtype)
 
 
+def query_of(attention: Any) -> nn.Conv2d:
+    """The query's projection of an `nn.MultiheadAttention`, with the scale of the products in it."""
+    width = attention.embed_dim
+    scale = (width // attention.num_heads) ** -0.5
+    weight = attention.in_proj_weight[:width, :, None, None]
+    return conv_of(weight * scale, attention.in_proj_bias[:width] * scale)
+
+
 class SplitAttention(nn.Module):
-    """`TemplateAttention` over pixels."""
+    """`TemplateAttention` of queries that are made already."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
         width, self.heads = attention.embed_dim, attention.num_heads
-        weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        scale = (width // self.heads) ** -0.5  # goes into the query's projection
-        self.query = conv_of(weight[:width, :, None, None] * scale, bias[:width] * scale)
-        self.key_value = linear_of(weight[width:], bias[width:])
+        self.key_value = linear_of(attention.in_proj_weight[width:], attention.in_proj_bias[width:])
         self.output = conv_of(attention.out_proj.weight[:, :, None, None], attention.out_proj.bias)
 
-    def forward(self, fused: Tensor, templates: Tensor) -> Tensor:
-        """(1, C, h, w) and (K, C) -> (1, C, h, w)."""
-        query, (key, value) = to_pixels(self.query(fused)), self.key_value(templates).chunk(2, 1)
+    def forward(self, fused: Tensor, query: Tensor, templates: Tensor) -> Tensor:
+        """(1, C, h, w), queries (P, C) of `query_of` and templates (K, C) -> (1, C, h, w)."""
+        key, value = self.key_value(templates).chunk(2, 1)
         if torch.onnx.is_in_onnx_export():
             # one operator instead of eight: runtimes keep the (heads, P, K) weights out of memory
             mixed = torch.onnx.ops.symbolic(
@@ -298,6 +326,7 @@ class SplitNetwork(NamedTuple):
 
     image: ImagePart
     first: FirstPart
+    mask: MaskPart
     fuse: FusePart
     correction: CorrectionPart
 
@@ -308,6 +337,7 @@ def split(network: EmcNetwork) -> SplitNetwork:
     parts = SplitNetwork(
         ImagePart(folded.base, folded.corrector),
         FirstPart(folded.base, folded.corrector),
+        MaskPart(folded.corrector),
         FusePart(folded.corrector),
         CorrectionPart(folded.corrector),
     )

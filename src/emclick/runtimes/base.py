@@ -146,11 +146,13 @@ class FusedFrame:
     """A frame's fused feature before a click.
 
     Attributes:
-        array: (1, h, w, C), in the runtime's own kind of array.
+        sums: the image's and the mask's share of the correction network's first layer.
+        arrays: the outputs of `fuse`, each (1, h, w, ...), in the runtime's own kind of array.
         patches: of the clicks before.
     """
 
-    array: Any
+    sums: Any
+    arrays: Sequence[Any]
     patches: tuple[DiskPatch, ...]
 
 
@@ -168,20 +170,16 @@ class PartsRuntime(EmcRuntime):
     A click changes the fused feature near it alone. So that is made without the click first, in `fuse`, and again
     at the click on the cells near it: always both, unless it is the first, so that results do not depend on whether
     `fuse` was called.
-
-    Attributes:
-        channels_last: how the sums are kept.
     """
 
-    channels_last = False
     fuses = True
 
     @abstractmethod
-    def run(self, part: str, *arrays: Any) -> Sequence[Any]:
+    def run(self, part: str, *arrays: Any, brief: bool = False) -> Sequence[Any]:
         """One part of `emclick.graphs.GRAPHS` on its inputs in order -> its outputs in order.
 
         Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part, or slices of
-        them.
+        them. With `brief` outputs need not last beyond the next run.
         """
 
     def to_numpy(self, output: Any) -> Float:
@@ -231,45 +229,39 @@ class PartsRuntime(EmcRuntime):
             frame = None if fused is None else fused[number]
             if frame is None or frame.patches != before:
                 frame = self._fuse(kept, feature_sums, before, previous)
-            with self._clicked(kept, feature_sums, frame, maps, previous):
-                logits += self.run("correction", frame.array, maps.distances()[None], points[None], positive)
+            with self._clicked(frame, feature_sums, maps):
+                logits += self.run("correction", *frame.arrays, maps.distances()[None], points[None], positive)
         frames = [self.to_numpy(each) for each in logits]
         return frames[0] if len(frames) == 1 else np.concatenate(frames)
 
     def _fuse(
         self, kept: KeptFrame, feature_sums: Any, patches: tuple[DiskPatch, ...], previous: Float
     ) -> FusedFrame:
-        height, width = previous.shape[-2:]
-        disks = disk_cells(patches, (height, width))[None]
-        [array] = self.run("fuse", disks, kept.sums, kept.rows, kept.columns, feature_sums, previous[None])
-        return FusedFrame(array, patches)
+        [sums] = self.run("mask", kept.sums, kept.rows, kept.columns, previous[None])
+        disks = disk_cells(patches, (previous.shape[-2], previous.shape[-1]))
+        return FusedFrame(sums, self.run("fuse", disks[None], sums, feature_sums), patches)
 
     @contextmanager
-    def _clicked(
-        self, kept: KeptFrame, feature_sums: Any, frame: FusedFrame, maps: ClickMaps, previous: Float
-    ) -> Iterator[None]:
+    def _clicked(self, frame: FusedFrame, feature_sums: Any, maps: ClickMaps) -> Iterator[None]:
         """Have `frame` hold the fused feature after the last click, if that brought pixels of its own."""
         if len(frame.patches) == len(maps.patches):
             yield
             return
-        height, width = grid_hw = (previous.shape[-2], previous.shape[-1])
+        height, width = grid_hw = maps.grid_hw
         patch = maps.patches[-1]
-        rows, columns = around = near(patch.rows, height), near(patch.columns, width)
-        spot = (
-            (slice(None), rows, columns) if self.channels_last else (slice(None), slice(None), rows, columns)
-        )
-        [found] = self.run(
-            "fuse", disk_cells(maps.patches, grid_hw, around)[None], kept.sums[spot], kept.rows[:, rows],
-            kept.columns[:, :, columns], feature_sums[spot], previous[None],
-        )  # fmt: skip
+        around = near(patch.rows, height), near(patch.columns, width)
+        disks = disk_cells(maps.patches, grid_hw, around)
+        found = self.run("fuse", disks[None], frame.sums[:, *around], feature_sums[:, *around], brief=True)
         changed = slice(None), reached(patch.rows, height), reached(patch.columns, width)
-        inside = slice(None), _within(changed[1], rows), _within(changed[2], columns)
-        before = self.duplicate(frame.array[changed])
-        frame.array[changed] = found[inside]
+        inside = slice(None), *map(_within, changed[1:], around)
+        before = [self.duplicate(each[changed]) for each in frame.arrays]
+        for each, its in zip(frame.arrays, found):
+            each[changed] = its[inside]
         try:
             yield
         finally:
-            frame.array[changed] = before
+            for each, its in zip(frame.arrays, before):
+                each[changed] = its
 
 
 def reached(cells: slice, size: int) -> slice:

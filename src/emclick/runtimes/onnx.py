@@ -103,7 +103,7 @@ class OnnxRuntime(PartsRuntime):
         runtime.precision = precision
         return runtime, card
 
-    def run(self, part: str, *arrays: Any) -> Sequence[Any]:
+    def run(self, part: str, *arrays: Any, brief: bool = False) -> Sequence[Any]:
         feed = dict(zip(GRAPHS[part].input_names, arrays, strict=True))
         many = part == "correction" and feed["points"].shape[1] > MANY_CLICKS
         return self.sessions[part].run(None, feed, _giving_back() if many else None)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
-import xml.etree.ElementTree as ET
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
-from openvino.preprocess import PrePostProcessor
 
 from emclick.card import Card, read_card
 from emclick.clicks import DISK_CHANNELS
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.geometry import GRID
 from emclick.graphs import GRAPHS, read_graphs
 from emclick.runtimes.base import NEAR_CELLS, Float, KeptFrame, PartsRuntime
+from emclick.runtimes.openvino_graphs import prepared
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-KEPT = ("opened", "image_sums", "feature_sums")
-"""Maps that go from one graph to another: kept channels last, as the convolutions here want it."""
 SIZES_KEPT = 8
 """Frame sizes whose compiled graphs are kept."""
 
@@ -43,7 +38,6 @@ class OpenvinoRuntime(PartsRuntime):
     """
 
     name = "openvino"
-    channels_last = True
 
     def __init__(self, graphs: dict[str, bytes], threads: int | None = None, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
@@ -62,10 +56,8 @@ class OpenvinoRuntime(PartsRuntime):
         self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         try:
             self._models = {
-                name: _kept_channels_last(self._core.read_model(data)) for name, data in graphs.items()
+                name: prepared(self._core, data, half=precision == "bf16") for name, data in graphs.items()
             }
-            if precision != "fp32" and "correction" in self._models:
-                self._models["correction"] = self._chosen_in_float32(self._models["correction"])
         except Exception as error:  # OpenVINO raises RuntimeError of its own making
             raise WeightsError(f"OpenVINO cannot use the graphs: {str(error).splitlines()[0]}") from error
 
@@ -84,26 +76,6 @@ class OpenvinoRuntime(PartsRuntime):
         card = read_card(folder)
         return cls(read_graphs(folder, card), threads, precision), card
 
-    def _chosen_in_float32(self, model: Any) -> Any:
-        """The correction graph with the templates' choice kept in float32: scores differ by less than bf16 can tell.
-
-        The mark is an attribute that only the intermediate form's text can be given.
-        """
-        kept = {
-            each.get_friendly_name() for each in _sources(model, "TopK", "Convolution", "GroupConvolution")
-        }
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "correction.xml"
-            openvino.save_model(model, path, compress_to_fp16=False)
-            tree = ET.parse(path)
-            for layer in tree.iterfind("layers/layer"):
-                if layer.get("name") in kept:
-                    about = layer.find("rt_info")
-                    about = ET.SubElement(layer, "rt_info") if about is None else about
-                    ET.SubElement(about, "attribute", {"name": "precise", "version": "0"})
-            weights = path.with_suffix(".bin").read_bytes()
-            return self._core.read_model(ET.tostring(tree.getroot()), weights)
-
     def open(self, frames: Float) -> list[KeptFrame]:
         opened = super().open(frames)
         self._compile_ahead(opened[0], (frames.shape[2], frames.shape[3]))
@@ -111,22 +83,21 @@ class OpenvinoRuntime(PartsRuntime):
 
     def _compile_ahead(self, kept: KeptFrame, frame_hw: tuple[int, int]) -> None:
         """What the first clicks on an image need, which is opened in the background."""
-        _, height, width, channels = kept.sums.shape
+        _, height, width, channels = sums = kept.sums.shape
         one_map, frame_map = (1, 1, height, width), (1, 1, *frame_hw)
         self._request("first", [kept.opened.shape, frame_map])
-        self._request("correction", [kept.sums.shape, (1, 2, height, width), (1, 1, 2), (1,)])
+        self._request("mask", [sums, kept.rows.shape, kept.columns.shape, one_map])
         for rows, columns in ((height, width), (min(NEAR_CELLS, height), min(NEAR_CELLS, width))):
-            sums = (1, rows, columns, channels)
-            interpolation = (GRID, rows, height), (GRID, width, columns)
-            self._request("fuse", [(1, rows, columns, DISK_CHANNELS), sums, *interpolation, sums, one_map])
+            some = (1, rows, columns, channels)
+            self._request("fuse", [(1, rows, columns, DISK_CHANNELS), some, some])
+        self._request("correction", [sums, sums, sums[:3], (1, 2, height, width), (1, 1, 2), (1,)])
 
     def _request(self, name: str, shapes: Sequence[tuple[int, ...]]) -> Any:
         """A graph compiled for these sizes: with open sizes it runs a third slower (transpositions stay).
 
         The number of clicks stays open. The latest few sizes are kept.
         """
-        inputs = [each.get_any_name() for each in self._models[name].inputs]
-        sizes: dict[str, Sequence[int]] = dict(zip(inputs, shapes, strict=True))
+        sizes: dict[str, Sequence[int]] = dict(zip(GRAPHS[name].input_names, shapes, strict=True))
         if name == "correction":
             sizes |= {"points": (1, -1, 2), "positive": (-1,)}
         key = (name, *sizes.values())
@@ -136,45 +107,78 @@ class OpenvinoRuntime(PartsRuntime):
             compiled = self._core.compile_model(
                 model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": self.threads}
             )
-            self._compiled[key] = compiled.create_infer_request()
+            self._compiled[key] = _Request(compiled)
             while len(self._compiled) > SIZES_KEPT * (len(GRAPHS) + 1):  # `fuse` has two sizes
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(key)
         return self._compiled[key]
 
-    def run(self, part: str, *arrays: Any) -> list[Float]:
-        inputs = [np.ascontiguousarray(array) for array in arrays]
-        request = self._request(part, [each.shape for each in inputs])
-        # one by one: given to `infer` they take a quarter of a millisecond more
-        for number, array in enumerate(inputs):
-            request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
-        request.infer()
-        # copies: the request writes its outputs into the same memory next time
-        return [np.array(tensor.data) for tensor in request.output_tensors]
+    def run(self, part: str, *arrays: Any, brief: bool = False) -> list[Any]:
+        return self._request(part, [each.shape for each in arrays]).run(arrays, brief)
 
 
-def _sources(model: Any, kind: str, *ends: str) -> list[Any]:
-    """The operations of a kind and all that they are computed from, up to operations of the kinds `ends`."""
-    found: dict[str, Any] = {}
-    pending = [each for each in model.get_ops() if each.get_type_name() == kind]
-    while pending:
-        each = pending.pop()
-        if each.get_friendly_name() not in found and each.get_type_name() not in (
-            *ends,
-            "Parameter",
-            "Constant",
-        ):
-            found[each.get_friendly_name()] = each
-            pending += [port.get_source_output().get_node() for port in each.inputs()]
-    return list(found.values())
+class _Request:
+    """A compiled graph with its inputs and outputs. What is bfloat16 to OpenVINO is uint16 to numpy, which has none.
+
+    Of large arrays the memory itself is given and taken. Small ones are copied into and out of the request's, which
+    takes less time than telling it of others.
+
+    Attributes:
+        request: OpenVINO's.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self.request = compiled.create_infer_request()
+        self._inputs = [
+            _data(self.request.get_input_tensor(number)) if _is_small(port) else None
+            for number, port in enumerate(compiled.inputs)
+        ]
+        # where a size is open OpenVINO may take other memory at another size
+        fixed = all(port.partial_shape.is_static for port in compiled.inputs)
+        self._outputs = [
+            _data(self.request.get_output_tensor(number)) if fixed and _is_small(port) else None
+            for number, port in enumerate(compiled.outputs)
+        ]
+        self._large = {
+            number: (tuple(port.shape), _TO_NUMPY[port.element_type.get_type_name()])
+            for number, port in enumerate(compiled.outputs)
+            if fixed and not _is_small(port)
+        }
+
+    def run(self, arrays: Sequence[Any], brief: bool) -> list[Any]:
+        """Of the outputs, in order, with `brief` those of a few bytes are good until the next run alone."""
+        for number, (own, array) in enumerate(zip(self._inputs, arrays, strict=True)):
+            if own is None:
+                self.request.set_input_tensor(number, _tensor(np.ascontiguousarray(array)))
+            else:
+                own[...] = array
+        outputs = list(self._outputs)
+        for number, (shape, kind) in self._large.items():
+            outputs[number] = np.empty(shape, kind)
+            self.request.set_output_tensor(number, _tensor(outputs[number]))
+        self.request.infer()
+        for number, own in enumerate(self._outputs):
+            if own is not None and not brief:
+                outputs[number] = own.copy()
+            elif outputs[number] is None:
+                outputs[number] = _data(self.request.get_output_tensor(number)).copy()
+        return outputs
 
 
-def _kept_channels_last(model: Any) -> Any:
-    """The model with those of its inputs and outputs that are `KEPT` channels last."""
-    steps = PrePostProcessor(model)
-    for ports, port in ((model.inputs, steps.input), (model.outputs, steps.output)):
-        for name in (each.get_any_name() for each in ports):
-            if name in KEPT:
-                port(name).tensor().set_layout(openvino.Layout("NHWC"))
-                port(name).model().set_layout(openvino.Layout("NCHW"))
-    return steps.build()
+_SMALL_BYTES = 1 << 19
+_TO_NUMPY = {"f32": np.float32, "bf16": np.uint16}
+
+
+def _is_small(port: Any) -> bool:
+    """Of a fixed size, and copied sooner than told of."""
+    return port.partial_shape.is_static and math.prod(port.shape) * port.element_type.size <= _SMALL_BYTES
+
+
+def _tensor(array: Any) -> Any:
+    if array.dtype == np.uint16:
+        return openvino.Tensor(array, array.shape, openvino.Type.bf16)
+    return openvino.Tensor(array, shared_memory=True)
+
+
+def _data(tensor: Any) -> Any:
+    return tensor.data.view(np.uint16) if tensor.element_type == openvino.Type.bf16 else tensor.data

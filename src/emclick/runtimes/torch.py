@@ -88,7 +88,7 @@ class TorchRuntime(NetworkRuntime, PartsRuntime):
         most = min(torch.get_num_threads(), usable_cpus())
         return torch_runtime(network, device, threads or most, precision), card
 
-    def run(self, part: str, *arrays: Any) -> Sequence[Tensor]:
+    def run(self, part: str, *arrays: Any, brief: bool = False) -> Sequence[Tensor]:
         return self.call(self.network[part], *arrays)
 
     @torch.inference_mode()
