@@ -33,7 +33,8 @@ from emclick.clicks import ClickMaps, disk_cells, disk_maps
 from emclick.cpus import usable_cpus
 from emclick.graphs import GRAPHS, read_graphs
 from emclick.results import markdown_table
-from emclick.runtimes.openvino import OPENED, OpenvinoRuntime
+from emclick.runtimes.openvino import OpenvinoRuntime
+from emclick.runtimes.openvino_graphs import OPENED
 
 ROOT = Path(__file__).parents[1]
 FORMAT = "emclick-profile-4"

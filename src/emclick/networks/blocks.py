@@ -123,12 +123,12 @@ def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -
 
 def resize_maps(x: Tensor, size_hw: Sequence[int]) -> Tensor:
     """(B, h, w) float32 -> (B, H, W): `upsample_to` as two products, whose gradient is a tenth of the cost on CPUs."""
-    rows, columns = (_resizing(own, size, x) for own, size in zip(x.shape[-2:], size_hw))
+    rows, columns = (resizing(own, size, x) for own, size in zip(x.shape[-2:], size_hw))
     with torch.autocast(x.device.type, enabled=False):
         return rows @ x @ columns.t()
 
 
-def _resizing(size: int, target: int, like: Tensor) -> Tensor:
+def resizing(size: int, target: int, like: Tensor) -> Tensor:
     """(target, size): [i, j] is the weight of sample j in sample i of the result, corners aligned."""
     places = torch.arange(target, dtype=torch.float64) * ((size - 1) / max(target - 1, 1))
     weights = 1 - (places[:, None] - torch.arange(size, dtype=torch.float64)).abs()

@@ -67,8 +67,8 @@ class ImagePart(nn.Module):
         if isinstance(branch, FoldedClickBranch):
             opened = opened + branch.unclicked(image[:, :1])
         sums = self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
-        rows, columns = upsampling(sums.shape[2], image), upsampling(sums.shape[3], image).transpose(1, 2)
-        return opened, to_cells(sums), rows, columns
+        rows, columns = upsampling(sums.shape[1], image), upsampling(sums.shape[2], image).transpose(1, 2)
+        return opened, sums, rows, columns
 
 
 class FirstPart(nn.Module):
@@ -85,7 +85,7 @@ class FirstPart(nn.Module):
     def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
         """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
         output = self.base.head(self.base.backbone.after_click(opened, click_map))
-        return output.coarse_logits, to_cells(self.sums(self.projection(output.features)))
+        return output.coarse_logits, self.sums(self.projection(output.features))
 
 
 class MaskPart(nn.Module):

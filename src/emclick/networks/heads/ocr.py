@@ -42,7 +42,7 @@ class OcrHead(Head):
     def __init__(self, channels: Sequence[int], key_width: int, dropout: float = 0.05) -> None:
         super().__init__()
         total, width = sum(channels), 2 * key_width
-        self.feature_channels = width
+        self.feature_channels, self.channels = width, tuple(channels)
         self.auxiliary = nn.Sequential(ConvNormAct(total, total, bias=True), nn.Conv2d(total, 1, 1))
         self.pixels = ConvNormAct(total, width, 3, bias=True)
         self.attention = ObjectAttention(width, key_width)
@@ -60,23 +60,8 @@ class OcrHead(Head):
 
     def decode(self, joined: Tensor) -> BaseOutput:
         """What `join` gave, (B, sum(channels), h, w) -> features and logits."""
-        auxiliary = self.auxiliary(joined)
-        return gather_objects(self.pixels(joined), auxiliary, self.attention, self.fuse, self.predict)
-
-
-def gather_objects(
-    pixels: Tensor, auxiliary: Tensor, attention: nn.Module, fuse: nn.Module, predict: nn.Module
-) -> BaseOutput:
-    """The rest of OCR: soft object region, object vector, attention, features, coarse logits.
-
-    Args:
-        pixels: (B, 2k, h, w).
-        auxiliary: (B, 1, h, w) logits.
-        attention: `ObjectAttention`.
-        fuse: object context and pixels (B, 4k, h, w) to features.
-        predict: features to coarse logits.
-    """
-    region = torch.softmax(auxiliary.flatten(2), dim=-1)
-    objects = (region @ pixels.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
-    features = fuse(torch.cat([attention(pixels, objects), pixels], 1))
-    return BaseOutput(features, predict(features), auxiliary)
+        pixels, auxiliary = self.pixels(joined), self.auxiliary(joined)
+        region = torch.softmax(auxiliary.flatten(2), dim=-1)
+        objects = (region @ pixels.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
+        features = self.fuse(torch.cat([self.attention(pixels, objects), pixels], 1))
+        return BaseOutput(features, self.predict(features), auxiliary)
