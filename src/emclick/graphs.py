@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,19 @@ FORMAT = "emclick-graphs-6"
 
 @dataclass(frozen=True)
 class Array:
-    """An input or output of a graph: its name, its shape in the letters above, its range and its meaning."""
+    """An input or output of a graph: its name, its shape in the letters above, its range and its meaning.
+
+    `repeated`: it stands for one or more, their names numbered from 1.
+    """
 
     name: str
     shape: str
     range: str
     about: str
+    repeated: bool = False
+
+    def to_dict(self) -> dict[str, str]:
+        return {"name": self.name, "shape": self.shape, "range": self.range, "about": self.about}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Graph:
 
 
 _OPENED = Array(
-    "opened", "1, any, any, any", "any", "what the base network keeps of the image; give it back as it is"
+    "opened", "1, any, any, any", "any", "what the base network keeps of the image, channels last"
 )
 _IMAGE_SUMS = Array(
     "image_sums", "1, h, w, C", "any", "the image's share of the correction network's first layer"
@@ -69,15 +76,28 @@ _POINT = (
 )
 _POINT += "centre of the top-left pixel"
 
-GRAPHS = {
+_AROUND = Array(
+    "around", "1, any, any, any", "any", "a map of the base network that feels a click near it alone", repeated=True
+)
+
+_GRAPHS = {
     "image": Graph(
         "once per image",
         (Array("image", "1, 3, H, W", "0 to 1", "RGB, resized to the frame: bilinear, corners aligned"),),
-        (_OPENED, _IMAGE_SUMS, _ROWS, _COLUMNS),
+        (_OPENED, _IMAGE_SUMS, _ROWS, _COLUMNS, _AROUND),
+    ),
+    "around": Graph(
+        "at an object's first click: on all cells; or, faster, on those near the click, see docs/runtimes.md; not "
+        "without a positive click",
+        (
+            Array("opened", "1, any, any, any", "any", "of these cells"),
+            Array("click_map", "1, 1, 4a, 4b", "0 or 1", f"of the first positive click alone: {_DISK}"),
+        ),
+        (_AROUND,),
     ),
     "first": Graph(
-        "at an object's first click, before its correction",
-        (_OPENED, Array("click_map", "1, 1, H, W", "0 or 1", f"of the first positive click alone: {_DISK}")),
+        "at an object's first click, after `around`, before its correction",
+        (_AROUND,),
         (Array("coarse_logits", "1, 1, h, w", "any", "the previous logits of the first correction"), _FEATURE_SUMS),
     ),
     "mask": Graph(
@@ -119,6 +139,25 @@ GRAPHS = {
     ),
 }  # fmt: skip
 
+PARTS = tuple(_GRAPHS)
+"""Names of the graphs, in the order in which they first run."""
+
+
+def graphs_of(maps: int) -> dict[str, Graph]:
+    """The graphs of a model whose base network gives so many maps that feel a click near it alone."""
+
+    def numbered(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(
+            replace(each, name=f"{each.name}{number}", repeated=False) if each.repeated else each
+            for each in arrays
+            for number in range(1, maps + 1 if each.repeated else 2)
+        )
+
+    return {
+        name: Graph(graph.when, numbered(graph.inputs), numbered(graph.outputs)) for name, graph in _GRAPHS.items()
+    }
+
+
 INT8 = "int8"
 """The precision of a further, quantised `first` graph, which a folder may hold (`networks.quantize`)."""
 
@@ -128,8 +167,10 @@ def graph_file(name: str, precision: str = "") -> str:
     return f"{name}.{precision}.onnx" if precision else f"{name}.onnx"
 
 
-def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -> dict[str, Any]:
-    """What `graphs.json` says of the graphs `files` (name -> content) of the model `card`."""
+def manifest(
+    card: Card, graphs: Mapping[str, Graph], files: Mapping[str, bytes], check: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `graphs.json` says of the `graphs`, with content `files`, of the model `card`."""
     assert isinstance(card.spec, ModelSpec)
     return {
         "format": FORMAT,
@@ -145,9 +186,11 @@ def manifest(card: Card, files: Mapping[str, bytes], check: Mapping[str, Any]) -
                 "file": graph_file(name),
                 "sha256": hashlib.sha256(files[name]).hexdigest(),
                 "bytes": len(files[name]),
-                **asdict(graph),
+                "when": graph.when,
+                "inputs": [each.to_dict() for each in graph.inputs],
+                "outputs": [each.to_dict() for each in graph.outputs],
             }
-            for name, graph in GRAPHS.items()
+            for name, graph in graphs.items()
         },
     }
 
@@ -186,7 +229,7 @@ def read_graphs(folder: str | os.PathLike[str], card: Card, precision: str = "fp
             raise CheckpointError(
                 f"{path} has format {content['format']!r}; this version reads {FORMAT!r}: {again}"
             )
-        made_from, listed = content["weights_sha256"], {name: content["graphs"][name] for name in GRAPHS}
+        made_from, listed = content["weights_sha256"], {name: content["graphs"][name] for name in PARTS}
         if precision == INT8:
             if INT8 not in content:
                 raise OptionError(

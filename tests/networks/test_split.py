@@ -16,7 +16,7 @@ from emclick.networks.click_maps import ClickMaps
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split, upsampled_cells, upsampling
 from emclick.networks.templates import select_templates
-from emclick.runtimes.base import near, reached
+from emclick.near import AROUND, FUSED, scaled, within
 from emclick.spec import CorrectionSpec, ModelSpec
 
 ABLATIONS = [
@@ -70,7 +70,7 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
     parts = split(network)
     image = torch.rand(1, 3, *frame_hw)
     maps, found = ClickMaps(1, frame_hw), []
-    opened, image_sums, *weights = parts.image(image)
+    opened, image_sums, rows, columns, *_ = parts.image(image)
     previous = feature_sums = features = None
 
     def add(ours: torch.Tensor, plain: torch.Tensor) -> None:
@@ -81,13 +81,13 @@ def differences(network: EmcNetwork, frame_hw: tuple[int, int]) -> list[float]:
         maps.add(point, torch.tensor([positive]), torch.tensor([True]))
         if previous is None:
             base = network.first(image, maps.first_click_map())
-            coarse, feature_sums = parts.first(opened, maps.first_click_map())
+            coarse, feature_sums = parts.first(*parts.around(opened, maps.first_click_map()))
             add(coarse, base.coarse_logits)
             features, previous = base.features, base.coarse_logits
         clicks = maps.input()
         plain = network.correct(image, features, clicks, previous)
         disks = F.pixel_unshuffle(clicks.disks, 4).permute(0, 2, 3, 1)
-        fused = parts.fuse(disks, parts.mask(image_sums, *weights, previous), feature_sums)
+        fused = parts.fuse(disks, parts.mask(image_sums, rows, columns, previous), feature_sums)
         ours = parts.correction(*fused, clicks.distances, clicks.points, clicks.positive[0].float())
         add(ours, plain)
         previous = plain
@@ -145,17 +145,45 @@ def test_a_click_changes_the_fused_feature_near_it_alone(place: tuple[float, flo
         return torch.cat([each.reshape(*each.shape[:3], -1) for each in outputs], 3)
 
     reach = after.patches[-1].rows, after.patches[-1].columns
-    down, across = (reached(each, size) for each, size in zip(reach, grid_hw))
+    some, (down, across) = zip(*(FUSED.window(each, size) for each, size in zip(reach, grid_hw)))
     changed = (whole(before) - whole(after)).abs().amax(3)[0]
     assert changed[down, across].amax(1).min() > 0  # up to the last row that may be
     changed[down, across] = 0
     assert changed.max() == 0
 
-    some = near(reach[0], grid_hw[0]), near(reach[1], grid_hw[1])
     disks = torch.from_numpy(clicks.disk_cells(after.patches, grid_hw, some)).double()[None]
     found = all_of(fuse(disks, mask_sums[:, *some], feature_sums[:, *some]))
-    inside = [
-        slice(one.start - other.start, one.stop - other.start) for one, other in zip((down, across), some)
-    ]
+    inside = [within(*each) for each in zip((down, across), some)]
     wanted = whole(after)[:, down, across]
     torch.testing.assert_close(found[:, inside[0], inside[1]], wanted, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("base", sorted(BASES))
+@pytest.mark.parametrize("place", [(0, 0), (131, 172), (191.4, 251.4), (80, 3)])
+@torch.inference_mode()
+def test_first_layers_feel_a_click_near_it_alone(base: str, place: tuple[float, float]) -> None:
+    """And what they make of the cells near it is what they make of all. In float64; of an odd number of columns."""
+    frame_hw, grid_hw = (192, 252), (48, 63)
+    parts = split(lively(ModelSpec(base, CorrectionSpec(16, 12, 2))))
+    image_part, around = parts.image.double(), parts.around.double()
+    opened, *_, = image_part(torch.rand(1, 3, *frame_hw, dtype=torch.float64))
+    point = np.array([place], np.float32)
+    disk = torch.from_numpy(clicks.disk_maps(point, np.array([True]), frame_hw)[:1]).double()[None]
+    patch = clicks.ClickMaps.of(point, np.array([True]), frame_hw).patches[0]
+    windows = [AROUND.window(each, size) for each, size in zip((patch.rows, patch.columns), grid_hw)]
+
+    def of(number: int, map_hw: Sequence[int]) -> list[slice]:
+        return [scaled(each[number], size, own) for each, size, own in zip(windows, grid_hw, map_hw)]
+
+    whole, without = around(opened, disk), around(opened, torch.zeros_like(disk))
+    some = around(opened[:, *of(0, opened.shape[1:3])], disk[:, :, *of(0, frame_hw)])
+    for with_click, plain, found in zip(whole, without, some):
+        map_hw = with_click.shape[1:3]
+        used, changed = of(0, map_hw), of(1, map_hw)
+        difference = (with_click - plain).abs().amax(3)[0]
+        if difference.max() > 0:  # not SegFormer's map before the click
+            assert difference[*changed].max() > 0
+        difference[*changed] = 0
+        assert difference.max() == 0
+        inside = [within(*each) for each in zip(changed, used)]
+        torch.testing.assert_close(found[:, *inside], with_click[:, *changed], atol=1e-9, rtol=0)

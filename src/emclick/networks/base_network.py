@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
 
 # Layers that give the same in training and in eval mode. What is not in here may draw or keep statistics.
 STEADY = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.GELU, nn.Identity)
@@ -25,6 +27,10 @@ class Backbone(nn.Module):
     """Contract of a backbone: RGB in [0, 1] and click maps in, one feature map per scale out.
 
     EMC gives one map, the first click's disk; methods that show all clicks and the previous mask give more.
+
+    A backbone gives `before_click` and `after_click`; or, if its first layers after the click look no further than
+    `emclick.near.AROUND`, in place of the second `around_click` and `beyond_click`. What the first of these makes of a
+    frame is then made before the click, and at the click near it alone.
 
     Attributes:
         channels: channels of each output.
@@ -49,7 +55,19 @@ class Backbone(nn.Module):
 
     def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
         """What `before_click` gave, and a click map (B, 1, H, W) -> feature maps, finest first."""
-        raise NotImplementedError
+        return self.beyond_click(self.around_click(opened, click_map))
+
+    def around_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        """What `before_click` gave, and a click map (B, 1, H, W) -> maps of at most 8 frame pixels per pixel.
+
+        Each feels a click at most `emclick.near.AROUND.cells` cells of 4x4 frame pixels from its disk.
+        """
+        return [opened, click_map]
+
+    def beyond_click(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """What `around_click` gave -> feature maps, finest first."""
+        opened, click_map = maps
+        return self.after_click(opened, click_map)
 
     def forward(self, image: Tensor, click_map: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W), H and W multiples of 4 -> feature maps, finest first."""

@@ -24,7 +24,7 @@ from emclick.clicks import DISK_CHANNELS, ClickMaps, disk_maps
 from emclick.errors import CheckpointError, OptionError
 from emclick.files import make_folder, write_bytes, write_text
 from emclick.geometry import View
-from emclick.graphs import GRAPHS, MANIFEST_NAME, graph_file, manifest
+from emclick.graphs import MANIFEST_NAME, Graph, graph_file, graphs_of, manifest
 from emclick.images import read_image
 from emclick.methods import METHODS
 from emclick.networks import click_maps
@@ -153,7 +153,8 @@ def smallest_gap(
 def export_model(
     model: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, *, check: bool = True
 ) -> Check | None:
-    """Write the graphs of a model: `image.onnx`, `first.onnx`, `mask.onnx`, `fuse.onnx`, `correction.onnx` and `graphs.json`.
+    """Write the graphs of a model: `image.onnx`, `around.onnx`, `first.onnx`, `mask.onnx`, `fuse.onnx`,
+    `correction.onnx` and `graphs.json`.
 
     Args:
         model: name of the zoo, or a model folder.
@@ -194,44 +195,49 @@ def _write(target: Path, folder: Path, card: Card, graphs: dict[str, bytes], che
         write_bytes(target / graph_file(name), data)
     if target != folder:  # also over an export of earlier weights
         write_text(target / CARD_NAME, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    maps = len(onnx.load_from_string(graphs["around"]).graph.output)
     # last: until it is there, the graphs are not the model's
-    write_text(target / MANIFEST_NAME, json.dumps(manifest(card, graphs, facts), indent=2) + "\n")
+    write_text(target / MANIFEST_NAME, json.dumps(manifest(card, graphs_of(maps), graphs, facts), indent=2) + "\n")
 
 
 def trace(network: EmcNetwork) -> dict[str, bytes]:
     """The graphs of `network`, serialised: batch 1, any height, width and number of clicks."""
     parts = split(network)
     height, width, clicks = Dim("h", min=2), Dim("w", min=2), Dim("n", min=1)
-    frame, grid = {2: 4 * height, 3: 4 * width}, {2: height, 3: width}
-    image, click_map = torch.rand(1, 3, *_TRACED_HW), torch.zeros(1, 1, *_TRACED_HW)
+    frame, grid, cells = {2: 4 * height, 3: 4 * width}, {2: height, 3: width}, {1: height, 2: width}
+    some = {1: Dim("a", min=2), 2: Dim("b", min=2)}
+    free = {1: Dim.DYNAMIC, 2: Dim.DYNAMIC}  # of maps at other scales, whose sizes depend on each other
+    image = torch.rand(1, 3, *_TRACED_HW)
+    down, across = (slice(0, side // 4 - 8) for side in _TRACED_HW)  # some of the cells
     with torch.no_grad():
-        opened, image_sums, rows, columns = parts.image(image)
-        coarse, feature_sums = parts.first(opened, click_map)
+        opened, image_sums, rows, columns, *around = parts.image(image)
+        coarse, feature_sums = parts.first(*around)
         before = (image_sums, rows, columns, coarse)
-        down, across = (slice(0, side // 4 - 8) for side in _TRACED_HW)  # some of the cells
-        disks = torch.zeros(1, down.stop, across.stop, DISK_CHANNELS)
-        near = (disks, *(each[:, down, across] for each in (parts.mask(*before), feature_sums)))
-    reduced = _TRACED_HW[0] // opened.shape[2]
-    opened_size = grid if reduced == 4 else {2: 4 // reduced * height, 3: 4 // reduced * width}
-    some, cells = {1: Dim("a", min=2), 2: Dim("b", min=2)}, {1: height, 2: width}
+        mask_sums = parts.mask(*before)
+    finer = opened.shape[1] // coarse.shape[2]
+    opened_near = opened[:, : finer * down.stop, : finer * across.stop]
+    disk_near = torch.zeros(1, 1, 4 * down.stop, 4 * across.stop)
+    disks = torch.zeros(1, down.stop, across.stop, DISK_CHANNELS)
     of_all = torch.rand(2, 1, *coarse.shape[2:], image_sums.shape[3])
     changed = (torch.rand(1, 2, *coarse.shape[2:]), 100 * torch.rand(1, 3, 2), torch.ones(3))
-    return {
-        "image": _export("image", parts.image, (image,), (frame,)),
-        "first": _export("first", parts.first, (opened, click_map), (opened_size, frame)),
-        "mask": _export("mask", parts.mask, before, (cells, {1: height, 2: height}, {1: width, 2: width}, grid)),
-        "fuse": _export("fuse", parts.fuse, near, (some, some, some)),
-        "correction": _export(
-            "correction",
-            parts.correction,
+    arguments: dict[str, tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]] = {
+        "image": ((image,), (frame,)),
+        "around": ((opened_near, disk_near), (free, {2: Dim.DYNAMIC, 3: Dim.DYNAMIC})),
+        "first": (tuple(around), ((free,) * len(around),)),
+        "mask": (before, (cells, {1: height, 2: height}, {1: width, 2: width}, grid)),
+        "fuse": ((disks, mask_sums[:, down, across], feature_sums[:, down, across]), (some, some, some)),
+        "correction": (
             (*of_all, torch.rand(1, *coarse.shape[2:]), *changed),
             (cells, cells, cells, grid, {1: clicks}, {0: clicks}),
         ),
     }
+    graphs = graphs_of(len(around))
+    return {name: _export(name, graphs[name], getattr(parts, name), *given) for name, given in arguments.items()}
 
 
-def _export(name: str, part: torch.nn.Module, arguments: tuple[Any, ...], shapes: tuple[Any, ...]) -> bytes:
-    graph = GRAPHS[name]
+def _export(
+    name: str, graph: Graph, part: torch.nn.Module, arguments: tuple[Any, ...], shapes: tuple[Any, ...]
+) -> bytes:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

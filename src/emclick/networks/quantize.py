@@ -23,7 +23,7 @@ from emclick.clicks import disk_maps
 from emclick.errors import OptionError
 from emclick.files import write_bytes
 from emclick.geometry import View
-from emclick.graphs import GRAPHS, INT8, add_int8, graph_file, read_graphs
+from emclick.graphs import INT8, add_int8, graph_file, read_graphs
 from emclick.images import read_image
 from emclick.runtimes.onnx import OnnxRuntime
 from emclick.zoo import find_folder
@@ -116,8 +116,8 @@ def _first_inputs(runtime: OnnxRuntime, photos: Sequence[Any], short_side: int) 
         image = read_image(photo)
         height, width = image.shape[:2]
         view = View.fit((height, width), short_side)
-        opened, *_ = runtime.run("image", view.image_to_frame(image)[None])
+        [kept] = runtime.open(view.image_to_frame(image)[None])
         for x, y in CLICKS:
             point = np.array([view.to_frame(x * (width - 1), y * (height - 1))], np.float32)
             click_map = disk_maps(point, np.array([True]), view.frame_hw)[None, :1]
-            yield dict(zip(GRAPHS["first"].input_names, (opened, click_map), strict=True))
+            yield dict(zip(runtime.input_names["first"], runtime.around(kept, click_map[0]), strict=True))

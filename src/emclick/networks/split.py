@@ -1,8 +1,9 @@
 """A network made ready to run: the same sums with each thing done once. What the runtimes run and export writes.
 
-Five parts, by what they depend on, each for a batch of one:
+Six parts, by what they depend on, each for a batch of one:
 
 - `ImagePart`: the image. Once per image, before any click.
+- `AroundPart`: the first click, near it. Once per object, on the cells near the click.
 - `FirstPart`: the first click. Once per object.
 - `MaskPart`: the mask before. Once behind every answer.
 - `FusePart`: the clicks so far. Once behind every answer, and at a click on the cells near it.
@@ -52,15 +53,16 @@ class ImagePart(nn.Module):
         self.normalize = corrector.normalize
         self.sums = RestEmpty(corrector.input1, IMAGE_CHANNELS)  # of disks and previous mask nothing yet
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """What is kept of an image.
 
         Args:
             image: (1, 3, H, W) RGB in [0, 1].
 
         Returns:
-            The backbone's tensor before the click; image sums (1, H/4, W/4, C); how logits are upsampled, see
-            `upsampled_cells`: rows (4, H/4, H/4) and columns (4, W/4, W/4).
+            The backbone's tensor before the click, channels last; image sums (1, H/4, W/4, C); how logits are
+            upsampled, see `upsampled_cells`: rows (4, H/4, H/4) and columns (4, W/4, W/4); and what `AroundPart` would
+            make of the whole frame without a click.
         """
         opened = self.backbone.before_click(image)
         branch = getattr(self.backbone, "click_branch", None)
@@ -68,7 +70,24 @@ class ImagePart(nn.Module):
             opened = opened + branch.unclicked(image[:, :1])
         sums = self.sums(F.pixel_unshuffle(self.normalize(image), STRIDE))
         rows, columns = upsampling(sums.shape[1], image), upsampling(sums.shape[2], image).transpose(1, 2)
-        return opened, sums, rows, columns
+        around = self.backbone.around_click(opened, torch.zeros_like(image[:, :1]))
+        return to_cells(opened), sums, rows, columns, *map(to_cells, around)
+
+
+class AroundPart(nn.Module):
+    """The layers of the base network that feel a click near it alone, on the whole frame or on some cells of it."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.backbone = base.backbone
+
+    def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, ...]:
+        """Of (a, b) cells what was before the click, and its disk map (1, 1, 4a, 4b) -> one map or more.
+
+        All channels last but the disk map's, at the scales of the backbone; right `emclick.near.AROUND.cells` cells
+        away from cells that were left out.
+        """
+        return tuple(map(to_cells, self.backbone.around_click(to_maps(opened), click_map)))
 
 
 class FirstPart(nn.Module):
@@ -82,9 +101,9 @@ class FirstPart(nn.Module):
             corrector.fusion[0], corrector.spec.width
         )  # of the corrector's own maps nothing yet
 
-    def forward(self, opened: Tensor, click_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Before the click, and disk map (1, 1, H, W) -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
-        output = self.base.head(self.base.backbone.after_click(opened, click_map))
+    def forward(self, *around: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps of `AroundPart`, of all cells -> coarse logits (1, 1, h, w), feature sums (1, h, w, C)."""
+        output = self.base.head(self.base.backbone.beyond_click(list(map(to_maps, around))))
         return output.coarse_logits, self.sums(self.projection(output.features))
 
 
@@ -106,7 +125,7 @@ class MaskPart(nn.Module):
 class FusePart(nn.Module):
     """The corrector up to its fused feature, and what is made of each of its pixels: of all cells or of some.
 
-    It reads what is at most `runtimes.base.FUSED_REACH` cells away, so that a click changes the fused feature near it
+    It reads what is at most `emclick.near.FUSED.cells` cells away, so that a click changes the fused feature near it
     alone.
     """
 
@@ -325,6 +344,7 @@ class SplitNetwork(NamedTuple):
     """The parts, in eval mode."""
 
     image: ImagePart
+    around: AroundPart
     first: FirstPart
     mask: MaskPart
     fuse: FusePart
@@ -336,6 +356,7 @@ def split(network: EmcNetwork) -> SplitNetwork:
     folded: Any = fold(copy.deepcopy(network).eval().requires_grad_(False))
     parts = SplitNetwork(
         ImagePart(folded.base, folded.corrector),
+        AroundPart(folded.base),
         FirstPart(folded.base, folded.corrector),
         MaskPart(folded.corrector),
         FusePart(folded.corrector),

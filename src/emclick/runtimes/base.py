@@ -19,16 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emclick.clicks import DISK_CELLS, ClickMaps, DiskPatch, disk_cells
+from emclick.clicks import ClickMaps, DiskPatch, disk_cells
+from emclick.geometry import GRID
+from emclick.near import AROUND, FUSED, scaled, within
 
 Float = NDArray[np.float32]
 
 _CLICKS_EXACT = 16  # twice as many cost a fiftieth of a correction
-
-FUSED_REACH = 8
-"""Cells to each side that the fused feature is made of: four layers of two 3x3 convolutions (`networks.split`)."""
-NEAR_CELLS = DISK_CELLS + 4 * FUSED_REACH
-"""Side of the square of cells that those which a click changes are made of."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +130,14 @@ class KeptFrame:
         opened: what the base network keeps.
         sums: the image's share of the correction network's first layer.
         rows, columns: how the mask before is upsampled.
+        around: the maps of the base network that feel a click near it alone, without one.
     """
 
     opened: Any
     sums: Any
     rows: Any
     columns: Any
+    around: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +168,7 @@ class PartsRuntime(EmcRuntime):
 
     A click changes the fused feature near it alone. So that is made without the click first, in `fuse`, and again
     at the click on the cells near it: always both, unless it is the first, so that results do not depend on whether
-    `fuse` was called.
+    `fuse` was called. Likewise the first layers of the base network, in `open` and `first`.
     """
 
     fuses = True
@@ -191,14 +190,39 @@ class PartsRuntime(EmcRuntime):
         return output.copy()
 
     def open(self, frames: Float) -> list[KeptFrame]:
-        return [KeptFrame(*self.run("image", np.ascontiguousarray(frame[None]))) for frame in frames]
+        made = [self.run("image", np.ascontiguousarray(frame[None])) for frame in frames]
+        return [KeptFrame(*each[:4], tuple(each[4:])) for each in made]
 
     def first(self, image: list[KeptFrame], click_map: Float) -> tuple[list[Any], Float]:
         results = [
-            self.run("first", kept.opened, each[None]) for kept, each in zip(image, click_map, strict=True)
+            self.run("first", *self.around(kept, each)) for kept, each in zip(image, click_map, strict=True)
         ]
         coarse = np.concatenate([self.to_numpy(logits) for logits, _ in results])
         return [feature_sums for _, feature_sums in results], coarse
+
+    def around(self, kept: KeptFrame, click_map: Float) -> Sequence[Any]:
+        """The maps of the base network that feel a click near it alone: `kept.around` with that of (1, H, W)."""
+        touched = [np.flatnonzero(click_map[0].any(axis)) for axis in (1, 0)]
+        if not len(touched[0]):
+            return kept.around
+        grid_hw = [size // GRID for size in click_map.shape[1:]]
+        used, changed = zip(
+            *(
+                AROUND.window(slice(int(each[0]) // GRID, int(each[-1]) // GRID + 1), size)
+                for each, size in zip(touched, grid_hw)
+            )
+        )
+
+        def of(cells: tuple[slice, slice], map_hw: Sequence[int]) -> tuple[slice, ...]:
+            return slice(None), *map(scaled, cells, grid_hw, map_hw)
+
+        disk = np.ascontiguousarray(click_map[of(used, click_map.shape[1:])])
+        found = self.run("around", kept.opened[of(used, kept.opened.shape[1:3])], disk[None], brief=True)
+        maps = [self.duplicate(each) for each in kept.around]
+        for whole, its in zip(maps, found):
+            places, beside = (of(each, whole.shape[1:3]) for each in (changed, used))
+            whole[places] = its[slice(None), *map(within, places[1:], beside[1:])]
+        return maps
 
     def fuse(
         self, image: list[KeptFrame], features: list[Any], maps: Sequence[ClickMaps], previous_logits: Float
@@ -249,11 +273,15 @@ class PartsRuntime(EmcRuntime):
             return
         height, width = grid_hw = maps.grid_hw
         patch = maps.patches[-1]
-        around = near(patch.rows, height), near(patch.columns, width)
-        disks = disk_cells(maps.patches, grid_hw, around)
-        found = self.run("fuse", disks[None], frame.sums[:, *around], feature_sums[:, *around], brief=True)
-        changed = slice(None), reached(patch.rows, height), reached(patch.columns, width)
-        inside = slice(None), *map(_within, changed[1:], around)
+        (rows, columns), (own_rows, own_columns) = zip(
+            FUSED.window(patch.rows, height), FUSED.window(patch.columns, width)
+        )
+        disks = disk_cells(maps.patches, grid_hw, (rows, columns))
+        found = self.run(
+            "fuse", disks[None], frame.sums[:, rows, columns], feature_sums[:, rows, columns], brief=True
+        )
+        changed = slice(None), own_rows, own_columns
+        inside = slice(None), within(own_rows, rows), within(own_columns, columns)
         before = [self.duplicate(each[changed]) for each in frame.arrays]
         for each, its in zip(frame.arrays, found):
             each[changed] = its[inside]
@@ -262,19 +290,3 @@ class PartsRuntime(EmcRuntime):
         finally:
             for each, its in zip(frame.arrays, before):
                 each[changed] = its
-
-
-def reached(cells: slice, size: int) -> slice:
-    """Of `size` rows or columns of cells those where the fused feature feels `cells`."""
-    return slice(max(cells.start - FUSED_REACH, 0), min(cells.stop + FUSED_REACH, size))
-
-
-def near(cells: slice, size: int) -> slice:
-    """`NEAR_CELLS` rows or columns, or all, that hold all which those of `reached` are made of."""
-    side = min(NEAR_CELLS, size)
-    start = min(max(cells.start - 2 * FUSED_REACH, 0), size - side)
-    return slice(start, start + side)
-
-
-def _within(cells: slice, others: slice) -> slice:
-    return slice(cells.start - others.start, cells.stop - others.start)

@@ -12,7 +12,7 @@ import onnxruntime
 from emclick.card import Card, read_card
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, read_graphs
+from emclick.graphs import read_graphs
 from emclick.runtimes.base import PartsRuntime
 
 PRECISIONS = ("fp32", "int8")
@@ -81,6 +81,9 @@ class OnnxRuntime(PartsRuntime):
                 )
                 for name, data in graphs.items()
             }
+            self.input_names = {
+                name: [each.name for each in session.get_inputs()] for name, session in self.sessions.items()
+            }
         except Exception as error:  # onnxruntime raises its own types
             raise WeightsError(f"onnxruntime cannot use the graphs: {str(error).splitlines()[0]}") from error
 
@@ -104,6 +107,6 @@ class OnnxRuntime(PartsRuntime):
         return runtime, card
 
     def run(self, part: str, *arrays: Any, brief: bool = False) -> Sequence[Any]:
-        feed = dict(zip(GRAPHS[part].input_names, arrays, strict=True))
+        feed = dict(zip(self.input_names[part], arrays, strict=True))
         many = part == "correction" and feed["points"].shape[1] > MANY_CLICKS
         return self.sessions[part].run(None, feed, _giving_back() if many else None)

@@ -15,8 +15,10 @@ from emclick.card import Card, read_card
 from emclick.clicks import DISK_CHANNELS
 from emclick.cpus import usable_cpus
 from emclick.errors import OptionError, WeightsError
-from emclick.graphs import GRAPHS, read_graphs
-from emclick.runtimes.base import NEAR_CELLS, Float, KeptFrame, PartsRuntime
+from emclick.geometry import GRID
+from emclick.graphs import PARTS, read_graphs
+from emclick.near import AROUND, FUSED, scaled
+from emclick.runtimes.base import Float, KeptFrame, PartsRuntime
 from emclick.runtimes.openvino_graphs import prepared
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -58,6 +60,9 @@ class OpenvinoRuntime(PartsRuntime):
             self._models = {
                 name: prepared(self._core, data, half=precision == "bf16") for name, data in graphs.items()
             }
+            self._names = {
+                name: [each.get_any_name() for each in model.inputs] for name, model in self._models.items()
+            }
         except Exception as error:  # OpenVINO raises RuntimeError of its own making
             raise WeightsError(f"OpenVINO cannot use the graphs: {str(error).splitlines()[0]}") from error
 
@@ -78,16 +83,23 @@ class OpenvinoRuntime(PartsRuntime):
 
     def open(self, frames: Float) -> list[KeptFrame]:
         opened = super().open(frames)
-        self._compile_ahead(opened[0], (frames.shape[2], frames.shape[3]))
+        self._compile_ahead(opened[0])
         return opened
 
-    def _compile_ahead(self, kept: KeptFrame, frame_hw: tuple[int, int]) -> None:
+    def _compile_ahead(self, kept: KeptFrame) -> None:
         """What the first clicks on an image need, which is opened in the background."""
         _, height, width, channels = sums = kept.sums.shape
-        one_map, frame_map = (1, 1, height, width), (1, 1, *frame_hw)
-        self._request("first", [kept.opened.shape, frame_map])
+        one_map = (1, 1, height, width)
+        near_hw = [AROUND.side(size) for size in (height, width)]
+        opened = tuple(
+            scaled(slice(0, side), size, own).stop
+            for side, size, own in zip(near_hw, (height, width), kept.opened.shape[1:3])
+        )
+        disk = tuple(GRID * side for side in near_hw)
+        self._request("around", [(1, *opened, kept.opened.shape[3]), (1, 1, *disk)])
+        self._request("first", [each.shape for each in kept.around])
         self._request("mask", [sums, kept.rows.shape, kept.columns.shape, one_map])
-        for rows, columns in ((height, width), (min(NEAR_CELLS, height), min(NEAR_CELLS, width))):
+        for rows, columns in ((height, width), (FUSED.side(height), FUSED.side(width))):
             some = (1, rows, columns, channels)
             self._request("fuse", [(1, rows, columns, DISK_CHANNELS), some, some])
         self._request("correction", [sums, sums, sums[:3], (1, 2, height, width), (1, 1, 2), (1,)])
@@ -97,7 +109,7 @@ class OpenvinoRuntime(PartsRuntime):
 
         The number of clicks stays open. The latest few sizes are kept.
         """
-        sizes: dict[str, Sequence[int]] = dict(zip(GRAPHS[name].input_names, shapes, strict=True))
+        sizes: dict[str, Sequence[int]] = dict(zip(self._names[name], shapes, strict=True))
         if name == "correction":
             sizes |= {"points": (1, -1, 2), "positive": (-1,)}
         key = (name, *sizes.values())
@@ -108,7 +120,7 @@ class OpenvinoRuntime(PartsRuntime):
                 model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": self.threads}
             )
             self._compiled[key] = _Request(compiled)
-            while len(self._compiled) > SIZES_KEPT * (len(GRAPHS) + 1):  # `fuse` has two sizes
+            while len(self._compiled) > SIZES_KEPT * (len(PARTS) + 1):  # `fuse` has two sizes
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(key)
         return self._compiled[key]

@@ -11,30 +11,27 @@ import openvino
 import openvino.opset13 as op
 from openvino.preprocess import PrePostProcessor
 
-OPENED = "opened"
-CELLS = ("image_sums", "mask_sums", "feature_sums", "fused", "query")
-"""With `OPENED` the large arrays that go from one graph to another."""
+KEPT = ("opened", "around", "image_sums", "mask_sums", "feature_sums", "fused", "query")
+"""What the names of large arrays that go from one graph to another begin with."""
 
 
 def prepared(core: Any, data: bytes, *, half: bool) -> Any:
     """The model of a serialised graph; with `half` for inference in bfloat16."""
-    model = _kept(core.read_model(data), half)
+    model = core.read_model(data)
     if half:
+        model = _kept_in_half(model)
         for attention in _of_kind(model, "ScaledDotProductAttention"):
             _gather_heads(attention)
         model = _ranked_in_float32(core, model)
     return model
 
 
-def _kept(model: Any, half: bool) -> Any:
-    """With what is kept between graphs as it is wanted: channels last, as the convolutions compute, and in bfloat16."""
+def _kept_in_half(model: Any) -> Any:
+    """With what is kept between graphs in bfloat16."""
     steps = PrePostProcessor(model)
     for ports, step in ((model.inputs, steps.input), (model.outputs, steps.output)):
         for name in (each.get_any_name() for each in ports):
-            if name == OPENED:
-                step(name).tensor().set_layout(openvino.Layout("NHWC"))
-                step(name).model().set_layout(openvino.Layout("NCHW"))
-            if half and name in (OPENED, *CELLS):
+            if name.startswith(KEPT):
                 step(name).tensor().set_element_type(openvino.Type.bf16)
     return steps.build()
 

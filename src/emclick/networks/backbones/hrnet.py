@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -123,13 +124,19 @@ class HRNet(Backbone):
     def before_click(self, image: Tensor) -> Tensor:
         return self.stem1(self.normalize(image))
 
-    def after_click(self, opened: Tensor, click_map: Tensor | None = None) -> list[Tensor]:
-        """What `before_click` gave, and (B, click_maps, H, W), or None without a click branch -> four maps."""
+    def around_click(self, opened: Tensor, click_map: Tensor | None = None) -> list[Tensor]:
+        """What `before_click` gave, and (B, click_maps, H, W), or None without a click branch -> maps at 1/4 and 1/8.
+
+        They feel a click two cells further than there are bottlenecks.
+        """
         x = opened
         if self.click_branch is not None and click_map is not None:
             x = x + self.click_branch(click_map)
         x = self.stage1(self.stem2(x))
-        maps = self.stage2([transition(x) for transition in self.transition1])
+        return [transition(x) for transition in self.transition1]
+
+    def beyond_click(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        maps = self.stage2(list(maps))
         maps = self.stage3([*maps, self.transition2(maps[-1])])
         return self.stage4([*maps, self.transition3(maps[-1])])
 

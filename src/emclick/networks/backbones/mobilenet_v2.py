@@ -6,6 +6,8 @@ is TensorFlow's SAME, so that the pretrained weights mean here what they meant t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -117,14 +119,20 @@ class MobileNetV2(Backbone):
     def before_click(self, image: Tensor) -> Tensor:
         return F.relu6(self.stem(image * 2 - 1))
 
-    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+    def around_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        """The map at 1/4. Beyond it, padding depends on whether a size is odd."""
         x = opened + self.click_branch(click_map)
-        maps: list[Tensor] = []
-        for number, block in enumerate(self.blocks):
+        for block in self.blocks[: TAPS[0] + 1]:
+            x = block(x)
+        return [x]
+
+    def beyond_click(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        [x] = found = list(maps)
+        for number, block in enumerate(self.blocks[TAPS[0] + 1 :], TAPS[0] + 1):
             x = block(x)
             if number in TAPS:
-                maps.append(x)
-        return [*maps, self.aspp(x)]
+                found.append(x)
+        return [*found, self.aspp(x)]
 
 
 def mobilenet_v2(click_maps: int = 1) -> BaseNetwork:

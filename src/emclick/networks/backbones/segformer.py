@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -157,13 +159,17 @@ class MixTransformer(Backbone):
     def before_click(self, image: Tensor) -> Tensor:
         return self.stages[0](self.normalize(image))
 
-    def after_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
-        maps = [opened]
-        x = opened + _to_map(*self.click_embedding(click_map))
+    def around_click(self, opened: Tensor, click_map: Tensor) -> list[Tensor]:
+        """Stage 1's output and the same with the click, both at 1/4."""
+        return [opened, opened + _to_map(*self.click_embedding(click_map))]
+
+    def beyond_click(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        opened, x = maps
+        found = [opened]
         for stage in list(self.stages)[1:]:
             x = stage(x)
-            maps.append(x)
-        return maps
+            found.append(x)
+        return found
 
 
 def segformer_b0(click_maps: int = 1) -> BaseNetwork:
