@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
 from blocks import run_tool
 
 from emclick.benchmark.floor import FLOOR_JOB, matrix_side
@@ -31,10 +30,11 @@ from emclick.benchmark.processes import Worker
 from emclick.card import read_card
 from emclick.clicks import ClickMaps, disk_cells, disk_maps
 from emclick.cpus import usable_cpus
-from emclick.graphs import GRAPHS, read_graphs
+from emclick.graphs import read_graphs
 from emclick.results import markdown_table
+from emclick.runtimes.onnx import OnnxRuntime
 from emclick.runtimes.openvino import OpenvinoRuntime
-from emclick.runtimes.openvino_graphs import OPENED
+from emclick.runtimes.openvino_graphs import KEPT
 
 ROOT = Path(__file__).parents[1]
 FORMAT = "emclick-profile-4"
@@ -68,13 +68,22 @@ def correction_inputs(width: int) -> list[np.ndarray]:
     cells, (maps, points) = SIDE // 4, three_clicks()
     fused, query = np.random.default_rng(0).standard_normal((2, 1, cells, cells, width)).astype(np.float32)
     inverse_norms = 1 / np.linalg.norm(fused, axis=3)
-    return [fused, query, inverse_norms, maps.distances()[None], points[None], np.array([1, 0, 1], np.float32)]
+    return [
+        fused,
+        query,
+        inverse_norms,
+        maps.distances()[None],
+        points[None],
+        np.array([1, 0, 1], np.float32),
+    ]
 
 
 def fuse_inputs(width: int) -> list[np.ndarray]:
     """Of all cells, two of the clicks made, random sums."""
     cells, (maps, _) = SIDE // 4, three_clicks()
-    sums, of_features = np.random.default_rng(0).standard_normal((2, 1, width, cells, cells)).astype(np.float32)
+    sums, of_features = (
+        np.random.default_rng(0).standard_normal((2, 1, width, cells, cells)).astype(np.float32)
+    )
     return [disk_cells(maps.patches[:2], (cells, cells))[None], sums, of_features]
 
 
@@ -83,13 +92,12 @@ def three_clicks() -> tuple[ClickMaps, np.ndarray]:
     return ClickMaps.of(points, np.array([True, False, True]), (SIDE, SIDE)), points
 
 
-def first_inputs(image_graph: bytes) -> list[np.ndarray]:
-    """What the image's graph keeps of a random image, and a click in the middle."""
-    session = onnxruntime.InferenceSession(image_graph, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
-    opened, *_ = session.run(None, {"image": image})
+def first_inputs(graphs: dict[str, bytes]) -> list[np.ndarray]:
+    """What the first layers make of a random image and a click in the middle."""
+    runtime = OnnxRuntime(graphs)
+    [kept] = runtime.open(np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32))
     middle = np.full((1, 2), SIDE / 2, np.float32)
-    return [opened, disk_maps(middle, np.ones(1, np.bool_), (SIDE, SIDE))[:1][None]]
+    return list(runtime.around(kept, disk_maps(middle, np.ones(1, np.bool_), (SIDE, SIDE))[:1]))
 
 
 def kind_of_conv(weights: Sequence[int], groups: int) -> str:
@@ -106,8 +114,8 @@ def of_onnx(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    feed = dict(zip(GRAPHS[part].input_names, arrays, strict=True))
     plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    feed = dict(zip([each.name for each in plain.get_inputs()], arrays, strict=True))
     whole = timed(lambda: plain.run(None, feed))
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
@@ -145,19 +153,19 @@ def of_openvino(
     part: str, graph: bytes, arrays: list[np.ndarray], threads: int, precision: str
 ) -> tuple[Times, list[float]]:
     """Milliseconds by kind, and the milliseconds of each unprofiled run."""
-    last = [
-        np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if name == OPENED else array
-        for name, array in zip(GRAPHS[part].input_names, arrays, strict=True)
-    ]
     plain = OpenvinoRuntime({part: graph}, threads, precision)
-    whole = timed(lambda: plain.run(part, *last))
+    arrays = [
+        in_half(array) if precision == "bf16" and name.startswith(KEPT) else array
+        for name, array in zip(plain._names[part], arrays, strict=True)
+    ]
+    whole = timed(lambda: plain.run(part, *arrays))
     runtime = OpenvinoRuntime({part: graph}, threads, precision)
     runtime._settings["PERF_COUNT"] = True
     for _ in range(RUNS):
-        runtime.run(part, *last)
+        runtime.run(part, *arrays)
     (request,) = runtime._compiled.values()
     kinds = dict.fromkeys(KINDS, 0.0)
-    for node in request.get_compiled_model().get_runtime_model().get_ordered_ops():
+    for node in request.request.get_compiled_model().get_runtime_model().get_ordered_ops():
         told = {name: _text(value) for name, value in node.get_rt_info().items()}
         micros, layer = told.get("execTimeMcs", ""), told.get("layerType", "")
         if not micros.isdigit():  # not run
@@ -171,6 +179,11 @@ def of_openvino(
             kind = ATTENTION
         kinds[kind] += int(micros) / 1000
     return kinds, whole
+
+
+def in_half(array: np.ndarray) -> np.ndarray:
+    """bfloat16, as this runtime takes it, by truncation."""
+    return (array.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def _text(value: Any) -> str:
@@ -208,7 +221,7 @@ def measure(threads: int) -> dict[str, Any]:
             graphs = read_graphs(subject.folder, card)
         width = card.spec.correction.width
         if part == "first":
-            arrays = first_inputs(graphs["image"])
+            arrays = first_inputs(graphs)
         else:
             arrays = (correction_inputs if part == "correction" else fuse_inputs)(width)
         kinds, macs, whole = of_onnx(part, graphs[part], arrays, threads)

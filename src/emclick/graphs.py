@@ -77,7 +77,11 @@ _POINT = (
 _POINT += "centre of the top-left pixel"
 
 _AROUND = Array(
-    "around", "1, any, any, any", "any", "a map of the base network that feels a click near it alone", repeated=True
+    "around",
+    "1, any, any, any",
+    "any",
+    "a map of the base network that feels a click near it alone",
+    repeated=True,
 )
 
 _GRAPHS = {
@@ -154,7 +158,8 @@ def graphs_of(maps: int) -> dict[str, Graph]:
         )
 
     return {
-        name: Graph(graph.when, numbered(graph.inputs), numbered(graph.outputs)) for name, graph in _GRAPHS.items()
+        name: Graph(graph.when, numbered(graph.inputs), numbered(graph.outputs))
+        for name, graph in _GRAPHS.items()
     }
 
 

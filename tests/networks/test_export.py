@@ -20,6 +20,7 @@ from emclick.networks.model import EmcNetwork
 from emclick.spec import CorrectionSpec, ModelSpec
 
 SHIPPED = zoo.find_folder(zoo.DEFAULT_MODEL)
+GRAPHS = graphs.graphs_of(1)
 SPEC = ModelSpec("mobilenet_v2", CorrectionSpec(width=8, templates=8))
 
 
@@ -30,7 +31,7 @@ def shipped(name: str) -> onnx.ModelProto:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """The shipped model's graphs and card, without its weights: what `emclick export -o` writes."""
-    names = ["model.json", graphs.MANIFEST_NAME, *(graphs.graph_file(name) for name in graphs.GRAPHS)]
+    names = ["model.json", graphs.MANIFEST_NAME, *(graphs.graph_file(name) for name in graphs.PARTS)]
     for name in names:
         (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
     return tmp_path
@@ -42,12 +43,12 @@ def unexported(tmp_path: Path) -> Path:
     return save_model(tmp_path / "toy", EmcNetwork(SPEC).state_dict(), Card("toy", SPEC, short_side=96))
 
 
-@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+@pytest.mark.parametrize("name", graphs.PARTS)
 def test_graphs_are_as_the_manifest_says(name: str) -> None:
     graph = shipped(name).graph
-    assert [each.name for each in graph.input] == graphs.GRAPHS[name].input_names
-    assert [each.name for each in graph.output] == graphs.GRAPHS[name].output_names
-    for value, array in zip(graph.input, graphs.GRAPHS[name].inputs):
+    assert [each.name for each in graph.input] == GRAPHS[name].input_names
+    assert [each.name for each in graph.output] == GRAPHS[name].output_names
+    for value, array in zip(graph.input, GRAPHS[name].inputs):
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         sizes = value.type.tensor_type.shape.dim
         letters = array.shape.split(", ")
@@ -67,10 +68,10 @@ def test_the_manifest_is_complete() -> None:
     assert manifest["check"]["error_p999"] <= manifest["check"]["tolerance"] == export.TOLERANCE
     for name, entry in manifest["graphs"].items():
         assert entry["bytes"] == (SHIPPED / entry["file"]).stat().st_size
-        assert [each["name"] for each in entry["inputs"]] == graphs.GRAPHS[name].input_names
+        assert [each["name"] for each in entry["inputs"]] == GRAPHS[name].input_names
 
 
-@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+@pytest.mark.parametrize("name", graphs.PARTS)
 def test_graphs_name_no_file_of_the_machine_that_made_them(name: str) -> None:
     torch.manual_seed(0)
     for data in (
@@ -98,7 +99,7 @@ def test_an_export_loads_without_the_weights_file(copied: Path) -> None:
         zoo.load(copied, runtime="torch")
 
 
-@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+@pytest.mark.parametrize("name", graphs.PARTS)
 @pytest.mark.parametrize("cut", [0, 100, -1])
 def test_a_truncated_graph_is_refused(copied: Path, name: str, cut: int) -> None:
     path = copied / graphs.graph_file(name)
@@ -181,7 +182,7 @@ def test_a_graph_that_differs_is_not_written(
     unexported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped model's graphs in place of those of the toy: same inputs, other numbers."""
-    files = {name: (SHIPPED / graphs.graph_file(name)).read_bytes() for name in graphs.GRAPHS}
+    files = {name: (SHIPPED / graphs.graph_file(name)).read_bytes() for name in graphs.PARTS}
     monkeypatch.setattr(export, "trace", lambda network: files)
     network = EmcNetwork(ModelSpec("mobilenet_v2", CorrectionSpec()))
     folder = save_model(tmp_path / "other", network.state_dict(), Card("other", network.spec, short_side=96))

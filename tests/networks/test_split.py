@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from emclick import clicks
+from emclick.near import AROUND, FUSED, scaled, within
 from emclick.networks.backbones import BASES
 from emclick.networks.blocks import upsample_to
 from emclick.networks.click_maps import ClickMaps
 from emclick.networks.model import EmcNetwork
 from emclick.networks.split import split, upsampled_cells, upsampling
 from emclick.networks.templates import select_templates
-from emclick.near import AROUND, FUSED, scaled, within
 from emclick.spec import CorrectionSpec, ModelSpec
 
 ABLATIONS = [
@@ -166,7 +166,10 @@ def test_first_layers_feel_a_click_near_it_alone(base: str, place: tuple[float, 
     frame_hw, grid_hw = (192, 252), (48, 63)
     parts = split(lively(ModelSpec(base, CorrectionSpec(16, 12, 2))))
     image_part, around = parts.image.double(), parts.around.double()
-    opened, *_, = image_part(torch.rand(1, 3, *frame_hw, dtype=torch.float64))
+    (
+        opened,
+        *_,
+    ) = image_part(torch.rand(1, 3, *frame_hw, dtype=torch.float64))
     point = np.array([place], np.float32)
     disk = torch.from_numpy(clicks.disk_maps(point, np.array([True]), frame_hw)[:1]).double()[None]
     patch = clicks.ClickMaps.of(point, np.array([True]), frame_hw).patches[0]

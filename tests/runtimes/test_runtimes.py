@@ -243,7 +243,9 @@ def test_openvino_ranks_templates_in_float32() -> None:
     clicked(model)
     computed: dict[str, set[str]] = {}
     for (part, *_), compiled in runtime._compiled.items():
-        for each in () if part == "first" else compiled.request.get_compiled_model().get_runtime_model().get_ops():
+        for each in (
+            () if part == "first" else compiled.request.get_compiled_model().get_runtime_model().get_ops()
+        ):
             told = {name: str(value.astype(str)) for name, value in each.get_rt_info().items()}
             computed.setdefault(told["layerType"], set()).add(told["runtimePrecision"])
     assert computed["TopK"] == computed["Reduce"] == {"f32"}

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-
 # Layers that give the same in training and in eval mode. What is not in here may draw or keep statistics.
 STEADY = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.GELU, nn.Identity)
 

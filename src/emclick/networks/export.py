@@ -197,7 +197,9 @@ def _write(target: Path, folder: Path, card: Card, graphs: dict[str, bytes], che
         write_text(target / CARD_NAME, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
     maps = len(onnx.load_from_string(graphs["around"]).graph.output)
     # last: until it is there, the graphs are not the model's
-    write_text(target / MANIFEST_NAME, json.dumps(manifest(card, graphs_of(maps), graphs, facts), indent=2) + "\n")
+    write_text(
+        target / MANIFEST_NAME, json.dumps(manifest(card, graphs_of(maps), graphs, facts), indent=2) + "\n"
+    )
 
 
 def trace(network: EmcNetwork) -> dict[str, bytes]:
@@ -232,7 +234,9 @@ def trace(network: EmcNetwork) -> dict[str, bytes]:
         ),
     }
     graphs = graphs_of(len(around))
-    return {name: _export(name, graphs[name], getattr(parts, name), *given) for name, given in arguments.items()}
+    return {
+        name: _export(name, graphs[name], getattr(parts, name), *given) for name, given in arguments.items()
+    }
 
 
 def _export(

@@ -218,22 +218,22 @@ class UpsampledConv(nn.Module):
         self.coarse = nn.ModuleList(linear_of(each.permute(2, 3, 0, 1).flatten(0, 2)) for each in others)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """(1, c_i, h_i, w_i), finest first -> cells (1, h_0, w_0, out)."""
+        """(B, c_i, h_i, w_i), finest first -> cells (B, h_0, w_0, out)."""
         fine, second, *others = maps
         size_hw = fine.shape[-2:]
         own = self.fine(torch.cat([fine, upsample_to(second, size_hw)], 1)).permute(0, 2, 3, 1)
         total = own.flatten(0, 2)
         for linear, each in zip(self.coarse, others):
-            total = total + self._share(linear, each, size_hw).flatten(0, 1)
+            total = total + self._share(linear, each, size_hw).flatten(0, 2)
         return F.relu(total).reshape(own.shape)
 
     @staticmethod
     def _share(linear: nn.Module, maps: Tensor, size_hw: Sequence[int]) -> Tensor:
-        """What (1, c, p, q) adds, (h, w, out)."""
+        """What (B, c, p, q) adds, (B, h, w, out)."""
         down, across = (shifted(target, size, maps) for target, size in zip(size_hw, maps.shape[2:]))
-        places = linear(maps[0].permute(1, 2, 0)).unflatten(2, (3, 3, -1)).permute(2, 0, 3, 1, 4)
-        lines = down @ places.reshape(down.shape[1], -1)  # of (3, p, 3, q, out)
-        return across @ lines.reshape(down.shape[0], across.shape[1], -1)
+        places = linear(maps.permute(0, 2, 3, 1)).unflatten(3, (3, 3, -1)).permute(0, 3, 1, 4, 2, 5)
+        lines = down @ places.reshape(maps.shape[0], down.shape[1], -1)  # of (3, p, 3, q, out)
+        return across @ lines.reshape(maps.shape[0], down.shape[0], across.shape[1], -1)
 
 
 def shifted(target: int, size: int, like: Tensor) -> Tensor:

@@ -139,7 +139,9 @@ class FusePart(nn.Module):
         # without attention what stands for its queries is not read
         self.query = query_of(corrector.attention.attention) if corrector.spec.attention else nn.Identity()
 
-    def forward(self, disks: Tensor, mask_sums: Tensor, feature_sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, disks: Tensor, mask_sums: Tensor, feature_sums: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The fused feature F of (a, b) of the (h, w) cells.
 
         Args:
@@ -195,7 +197,13 @@ class CorrectionPart(nn.Module):
         return near.topk(self.spec.templates, dim=1).indices
 
     def forward(
-        self, fused: Tensor, query: Tensor, inverse_norms: Tensor, distances: Tensor, points: Tensor, positive: Tensor
+        self,
+        fused: Tensor,
+        query: Tensor,
+        inverse_norms: Tensor,
+        distances: Tensor,
+        points: Tensor,
+        positive: Tensor,
     ) -> Tensor:
         """One correction of one frame (H, W), h = H/4, w = W/4, N clicks.
 

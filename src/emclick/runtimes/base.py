@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -148,11 +147,13 @@ class FusedFrame:
         sums: the image's and the mask's share of the correction network's first layer.
         arrays: the outputs of `fuse`, each (1, h, w, ...), in the runtime's own kind of array.
         patches: of the clicks before.
+        changed: where the last click that used it wrote into `arrays`, and what was there.
     """
 
     sums: Any
     arrays: Sequence[Any]
     patches: tuple[DiskPatch, ...]
+    changed: list[tuple[tuple[slice, ...], list[Any]]] = field(default_factory=list)
 
 
 def padded_count(clicks: int) -> int:
@@ -190,8 +191,11 @@ class PartsRuntime(EmcRuntime):
         return output.copy()
 
     def open(self, frames: Float) -> list[KeptFrame]:
-        made = [self.run("image", np.ascontiguousarray(frame[None])) for frame in frames]
-        return [KeptFrame(*each[:4], tuple(each[4:])) for each in made]
+        kept = []
+        for frame in frames:
+            opened, sums, rows, columns, *around = self.run("image", np.ascontiguousarray(frame[None]))
+            kept.append(KeptFrame(opened, sums, rows, columns, tuple(around)))
+        return kept
 
     def first(self, image: list[KeptFrame], click_map: Float) -> tuple[list[Any], Float]:
         results = [
@@ -253,8 +257,8 @@ class PartsRuntime(EmcRuntime):
             frame = None if fused is None else fused[number]
             if frame is None or frame.patches != before:
                 frame = self._fuse(kept, feature_sums, before, previous)
-            with self._clicked(frame, feature_sums, maps):
-                logits += self.run("correction", *frame.arrays, maps.distances()[None], points[None], positive)
+            self._click(frame, feature_sums, maps)
+            logits += self.run("correction", *frame.arrays, maps.distances()[None], points[None], positive)
         frames = [self.to_numpy(each) for each in logits]
         return frames[0] if len(frames) == 1 else np.concatenate(frames)
 
@@ -265,11 +269,15 @@ class PartsRuntime(EmcRuntime):
         disks = disk_cells(patches, (previous.shape[-2], previous.shape[-1]))
         return FusedFrame(sums, self.run("fuse", disks[None], sums, feature_sums), patches)
 
-    @contextmanager
-    def _clicked(self, frame: FusedFrame, feature_sums: Any, maps: ClickMaps) -> Iterator[None]:
-        """Have `frame` hold the fused feature after the last click, if that brought pixels of its own."""
+    def _click(self, frame: FusedFrame, feature_sums: Any, maps: ClickMaps) -> None:
+        """Have `frame` hold the fused feature after the last click, which may have brought pixels of its own."""
+        while (
+            frame.changed
+        ):  # by another click before, which is undone here: seldom, and then not at that click's cost
+            place, before = frame.changed.pop()
+            for each, its in zip(frame.arrays, before):
+                each[place] = its
         if len(frame.patches) == len(maps.patches):
-            yield
             return
         height, width = grid_hw = maps.grid_hw
         patch = maps.patches[-1]
@@ -282,11 +290,6 @@ class PartsRuntime(EmcRuntime):
         )
         changed = slice(None), own_rows, own_columns
         inside = slice(None), within(own_rows, rows), within(own_columns, columns)
-        before = [self.duplicate(each[changed]) for each in frame.arrays]
+        frame.changed.append((changed, [self.duplicate(each[changed]) for each in frame.arrays]))
         for each, its in zip(frame.arrays, found):
             each[changed] = its[inside]
-        try:
-            yield
-        finally:
-            for each, its in zip(frame.arrays, before):
-                each[changed] = its

@@ -109,13 +109,12 @@ class OpenvinoRuntime(PartsRuntime):
 
         The number of clicks stays open. The latest few sizes are kept.
         """
-        sizes: dict[str, Sequence[int]] = dict(zip(self._names[name], shapes, strict=True))
         if name == "correction":
-            sizes |= {"points": (1, -1, 2), "positive": (-1,)}
-        key = (name, *sizes.values())
+            shapes = [*shapes[:-2], (1, -1, 2), (-1,)]
+        key = (name, *shapes)
         if key not in self._compiled:
             model = self._models[name].clone()
-            model.reshape({each: list(size) for each, size in sizes.items()})
+            model.reshape({each: list(size) for each, size in zip(self._names[name], shapes, strict=True)})
             compiled = self._core.compile_model(
                 model, "CPU", self._settings | {"INFERENCE_NUM_THREADS": self.threads}
             )

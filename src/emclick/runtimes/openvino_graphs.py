@@ -48,7 +48,9 @@ def _gather_heads(attention: Any) -> None:
         each.get_length()
         for each in (*attention.get_output_partial_shape(0)[1::2], convolution.get_output_partial_shape(0)[1])
     )
-    by_head = op.transpose(op.reshape(weights, _integers(channels, heads, width, 1), False), _integers(0, 2, 1, 3))
+    by_head = op.transpose(
+        op.reshape(weights, _integers(channels, heads, width, 1), False), _integers(0, 2, 1, 3)
+    )
     apart = op.transpose(attention.output(0), _integers(0, 3, 1, 2))  # (1, width, heads, P)
     line = op.convolution(apart, by_head, [1, 1], [0, 0], [0, 0], [1, 1])  # (1, C, 1, P)
     summed = _user(convolution, "Add")
