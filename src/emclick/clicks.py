@@ -245,9 +245,13 @@ class ClickMaps:
         place = np.array([[row, column]])
         if old is not None:
             np.minimum(nearest, old.nearest, out=nearest)
-        distances = plan.sampler.reduce(np.sqrt(nearest))
+        distances = np.sqrt(nearest)
         distances /= plan.diagonal
-        new = _PolarityMaps(nearest, distances, place if old is None else np.concatenate([old.points, place]))
+        new = _PolarityMaps(
+            nearest,
+            plan.sampler.reduce(distances),
+            place if old is None else np.concatenate([old.points, place]),
+        )
         patch = self._patch(row, column, positive, None if old is None else old.points)
         patches = self.patches if patch is None else (*self.patches, patch)
         both = (new, self.negative) if positive else (self.positive, new)
