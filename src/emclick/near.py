@@ -14,7 +14,8 @@ class Reach:
 
     Attributes:
         cells: to each side, cells of 4x4 frame pixels.
-        step: sizes and places of windows are multiples of so many cells, but at the end of an odd frame; 1 or 2.
+        step: where windows begin, and where what they change begins and ends, is a multiple of so many cells, or the
+            frame's end; 1 or 2.
     """
 
     cells: int
@@ -53,7 +54,7 @@ def within(cells: slice, others: slice) -> slice:
 
 
 def scaled(cells: slice, size: int, own_size: int) -> slice:
-    """Of a map with `own_size` rows or columns for `size` of cells those that `cells` are, multiples of `step`."""
+    """Of a map with `own_size` rows or columns for `size` of cells those that are whole within `cells`."""
     if own_size >= size:
         finer = own_size // size
         return slice(cells.start * finer, cells.stop * finer)

@@ -122,7 +122,6 @@ def test_a_click_lands_on_the_pixel_it_is_seen_on(desk: Desk, dpr: float) -> Non
         seen = mark_on_screen(desk, colour, *place, dpr)
         assert seen == pytest.approx(place, abs=0.6 / dpr), (zoom, dpr)
         for dx, dy in ((0, 0), (0.4, -0.3))[: 1 + (zoom > 20)]:
-            desk.page.wait_for_timeout(600)  # two clicks sooner are a double one, which is one
             desk.page.mouse.click(*desk.at(x + dx, y + dy))
             desk.wait("state.objects.length === 1 && state.objects[0].clicks.length === 1 && !state.waiting")
             one = desk.stored(desk.state()["object"])

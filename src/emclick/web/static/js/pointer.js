@@ -35,7 +35,7 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
   /** @type {Gesture | null} */
   let gesture = null;
   let owner = -1; // the pointer whose gesture it is
-  /** @type {{at: number, place: Point, button: number} | null} */
+  /** @type {{at: number, place: Point, point: Point, button: number} | null} */
   let clicked = null; // the last click that was made
 
   const reach = (/** @type {PointerEvent} */ event) =>
@@ -76,7 +76,10 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
     const place = stage.stagePoint(event);
     const { image } = app.state;
     if (clicked && clicked.button === event.button && event.timeStamp - clicked.at < DOUBLE_MS) {
-      if (Math.hypot(place.x - clicked.place.x, place.y - clicked.place.y) <= DOUBLE_PX) return;
+      // of the screen and of the image: the view may have changed
+      const moved = Math.hypot(place.x - clicked.place.x, place.y - clicked.place.y);
+      const { x, y } = clicked.point;
+      if (Math.max(moved, Math.hypot(point.x - x, point.y - y) * stage.view.zoom) <= DOUBLE_PX) return;
     }
     clicked = null;
     const clicks = app.active?.clicks ?? [];
@@ -86,7 +89,7 @@ export function connectPointer(app, spaceHeld, spaceUsed) {
       removeClick(app, clicks[under]);
     } else if (image && isInside(image, point)) {
       const made = { x: tidy(point.x), y: tidy(point.y), positive: isPositive(event) };
-      clicked = { at: event.timeStamp, place, button: event.button };
+      clicked = { at: event.timeStamp, place, point, button: event.button };
       if (event.ctrlKey || event.metaKey) collect(app, made);
       else clickAt(app, made, at);
     }
