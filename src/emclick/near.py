@@ -13,7 +13,7 @@ class Reach:
     """How far the layers look that make a map.
 
     Attributes:
-        cells: to each side, cells of 4x4 frame pixels.
+        cells: to each side, cells of 4x4 frame pixels; a multiple of `step`.
         step: where windows begin, and where what they change begins and ends, is a multiple of so many cells, or the
             frame's end; 1 or 2.
     """

@@ -6,13 +6,17 @@ say so by having no gradient (`requires_grad_(False)`): processes that share gra
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from emclick.clicks import ClickMaps, disk_maps
+from emclick.near import AROUND, scaled, within
 from emclick.networks.base_network import BaseNetwork, BaseOutput
 
 Build = Callable[[], BaseNetwork]
@@ -120,3 +124,47 @@ class BackboneContract:
         for other in (none, there):
             assert far(here.features, other.features) > 1e-4
             assert far(here.coarse_logits, other.coarse_logits) > 1e-4
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("place", [(0, 0), (131, 172), (191.4, 251.4), (80, 3)])
+    def test_its_first_layers_feel_a_click_near_it_alone(
+        self, network: BaseNetwork, place: tuple[float, float]
+    ) -> None:
+        """And what `around_click` makes of the cells near it is what it makes of all. In float64; at an odd width."""
+        frame_hw, grid_hw = (192, 252), (48, 63)
+        backbone = copy.deepcopy(network.backbone).double()
+        opened = backbone.before_click(torch.rand(1, 3, *frame_hw, dtype=torch.float64))
+        maps = ClickMaps.of(np.array([place], np.float32), np.array([True]), frame_hw)
+        disk = torch.from_numpy(
+            disk_maps(np.array([place], np.float32), np.array([True]), frame_hw)[None, :1]
+        ).double()
+        [patch] = maps.patches
+        used, changed = zip(
+            *(AROUND.window(each, size) for each, size in zip((patch.rows, patch.columns), grid_hw))
+        )
+
+        def of(cells: tuple[slice, ...], map_hw: Sequence[int]) -> list[slice]:
+            return list(map(scaled, cells, grid_hw, map_hw))
+
+        whole, without = (
+            backbone.around_click(opened, disk),
+            backbone.around_click(opened, torch.zeros_like(disk)),
+        )
+        some = backbone.around_click(
+            opened[:, :, *of(used, opened.shape[2:])], disk[:, :, *of(used, frame_hw)]
+        )
+        assert any(far(one, other) > 0 for one, other in zip(whole, without))
+        for with_click, plain, found in zip(whole, without, some):
+            places = of(changed, with_click.shape[2:])
+            inside = list(map(within, places, of(used, with_click.shape[2:])))
+            difference = with_click - plain
+            difference[:, :, *places] = 0
+            assert difference.abs().max() == 0
+            torch.testing.assert_close(found[:, :, *inside], with_click[:, :, *places], atol=1e-9, rtol=1e-9)
+
+    @torch.no_grad()
+    def test_its_layers_after_a_click_are_those_in_two_steps(self, network: BaseNetwork) -> None:
+        image, click_map = inputs()
+        opened = network.backbone.before_click(image)
+        found = network.backbone.beyond_click(network.backbone.around_click(opened, click_map))
+        assert all(map(torch.equal, found, network.backbone(image, click_map)))

@@ -159,10 +159,9 @@ def test_a_click_changes_the_fused_feature_near_it_alone(place: tuple[float, flo
 
 
 @pytest.mark.parametrize("base", sorted(BASES))
-@pytest.mark.parametrize("place", [(0, 0), (131, 172), (191.4, 251.4), (80, 3)])
 @torch.inference_mode()
-def test_first_layers_feel_a_click_near_it_alone(base: str, place: tuple[float, float]) -> None:
-    """And what they make of the cells near it is what they make of all. In float64; of an odd number of columns."""
+def test_first_layers_feel_a_click_near_it_alone(base: str) -> None:
+    """Folded too; the contract holds the plain ones, at more places."""
     frame_hw, grid_hw = (192, 252), (48, 63)
     parts = split(lively(ModelSpec(base, CorrectionSpec(16, 12, 2))))
     image_part, around = parts.image.double(), parts.around.double()
@@ -170,7 +169,7 @@ def test_first_layers_feel_a_click_near_it_alone(base: str, place: tuple[float, 
         opened,
         *_,
     ) = image_part(torch.rand(1, 3, *frame_hw, dtype=torch.float64))
-    point = np.array([place], np.float32)
+    point = np.array([[80, 246]], np.float32)
     disk = torch.from_numpy(clicks.disk_maps(point, np.array([True]), frame_hw)[:1]).double()[None]
     patch = clicks.ClickMaps.of(point, np.array([True]), frame_hw).patches[0]
     windows = [AROUND.window(each, size) for each, size in zip((patch.rows, patch.columns), grid_hw)]
