@@ -22,8 +22,8 @@ from emclick.runtimes.base import Float, KeptFrame, PartsRuntime
 from emclick.runtimes.openvino_graphs import prepared
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-SIZES_KEPT = 8
-"""Frame sizes whose compiled graphs are kept."""
+SIZES_KEPT = 5
+"""Frame sizes whose compiled graphs are kept: each takes some 130 MB."""
 
 
 class OpenvinoRuntime(PartsRuntime):
