@@ -268,6 +268,21 @@ def test_openvino_gathers_no_heads_in_bf16() -> None:
     assert projection.get_input_partial_shape(1).to_shape()[2] == card.spec.correction.heads
 
 
+@pytest.mark.parametrize("small_bytes", [0, 1 << 30])
+def test_openvino_gives_the_same_however_it_is_given_arrays(
+    small_bytes: int, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    from emclick.runtimes import openvino
+
+    found = []
+    for limit in (openvino._SMALL_BYTES, small_bytes):
+        monkeypatch.setattr(openvino, "_SMALL_BYTES", limit)
+        found.append(clicked(zoo.load(toy_folder, runtime="openvino", threads=1)))
+        gc.collect()
+    assert all(map(np.array_equal, *found))
+
+
 def clicked(model: zoo.Model) -> list[np.ndarray]:
     """Logits of the first frame after each of three clicks."""
     frame = FrameClicks(model, 384)

@@ -143,6 +143,8 @@ class KeptFrame:
 class FusedFrame:
     """A frame's fused feature before a click.
 
+    A click writes into it, and leaves what it takes to undo that.
+
     Attributes:
         sums: the image's and the mask's share of the correction network's first layer.
         arrays: the outputs of `fuse`, each (1, h, w, ...), in the runtime's own kind of array.
@@ -176,7 +178,7 @@ class PartsRuntime(EmcRuntime):
 
     @abstractmethod
     def run(self, part: str, *arrays: Any, brief: bool = False) -> Sequence[Any]:
-        """One part of `emclick.graphs.GRAPHS` on its inputs in order -> its outputs in order.
+        """One of `emclick.graphs.PARTS` on its inputs in order -> its outputs in order.
 
         Inputs that the caller makes are contiguous float32 numpy, others are outputs of an earlier part, or slices of
         them. With `brief` outputs need not last beyond the next run.
@@ -251,9 +253,8 @@ class PartsRuntime(EmcRuntime):
         for number, (kept, feature_sums, maps, points, previous) in enumerate(
             zip(image, features, inputs.maps, every_points, inputs.previous_logits, strict=True)
         ):
-            before = (
-                maps.patches[: maps.earlier] or maps.patches
-            )  # of a first click nothing is made before it
+            # of a first click nothing is made before it
+            before = maps.patches[: maps.earlier] or maps.patches
             frame = None if fused is None else fused[number]
             if frame is None or frame.patches != before:
                 frame = self._fuse(kept, feature_sums, before, previous)
@@ -271,9 +272,8 @@ class PartsRuntime(EmcRuntime):
 
     def _click(self, frame: FusedFrame, feature_sums: Any, maps: ClickMaps) -> None:
         """Have `frame` hold the fused feature after the last click, which may have brought pixels of its own."""
-        while (
-            frame.changed
-        ):  # by another click before, which is undone here: seldom, and then not at that click's cost
+        # by another click before, which is undone here: seldom, and then not while that was waited for
+        while frame.changed:
             place, before = frame.changed.pop()
             for each, its in zip(frame.arrays, before):
                 each[place] = its

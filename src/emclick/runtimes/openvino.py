@@ -157,10 +157,12 @@ class _Request:
         }
 
     def run(self, arrays: Sequence[Any], brief: bool) -> list[Any]:
-        """Of the outputs, in order, with `brief` those of a few bytes are good until the next run alone."""
+        """The outputs in order; with `brief` small ones are good until the next run alone."""
+        given = []  # what the request reads, and does not hold
         for number, (own, array) in enumerate(zip(self._inputs, arrays, strict=True)):
             if own is None:
-                self.request.set_input_tensor(number, _tensor(np.ascontiguousarray(array)))
+                given.append(np.ascontiguousarray(array))
+                self.request.set_input_tensor(number, _tensor(given[-1]))
             else:
                 own[...] = array
         outputs = list(self._outputs)
