@@ -44,8 +44,8 @@ SUBJECTS = (
     ("emc-mobilenetv2", "correction"), ("emc-mobilenetv2", "fuse"), ("emc-hrnet18", "correction"),
     ("emc-mobilenetv2", "first"), ("emc-hrnet18s", "first"), ("emc-segformer-b0", "first"),
 )  # fmt: skip
-"""Models, some on random weights, and their graphs. `first` is the base network without the correction after it, `fuse`
-what is made behind the answer before a correction."""
+"""Models, some on random weights, and their graphs. `first` is the base network beyond its first layers, without the
+correction after it, `fuse` what is made behind the answer before a correction."""
 POINTWISE, DEPTHWISE, DENSE, ATTENTION, PRODUCTS, LAYOUT, REST = KINDS = (
     "1x1 convolutions", "depthwise convolutions", "other convolutions", "attention", "matrix products",
     "layout changes", "all else",

@@ -44,7 +44,8 @@ def export_command(
     """Write a model as ONNX graphs, which run without PyTorch.
 
     Six graphs, float32, batch 1, any height, width and number of clicks: `image.onnx` (once per image),
-    `around.onnx` and `first.onnx` (first click of an object), `mask.onnx`, `fuse.onnx` and `correction.onnx` (every click).
+    `around.onnx` and `first.onnx` (first click of an object), `mask.onnx`, `fuse.onnx` and `correction.onnx` (every
+    click).
     `graphs.json` beside them names every input and output with its shape, range and meaning. Before anything is
     written, the graphs are run on photographs and held to PyTorch. The folder is a model for every command's --model.
 
