@@ -15,8 +15,11 @@ from emclick.card import Card, read_card
 from emclick.errors import CheckpointError, MissingExtraError, OptionError, WeightsError
 from emclick.methods.ritm_spec import RitmSpec
 from emclick.networks import click_maps, export
+from emclick.networks.backbones import mobilenet_v2
+from emclick.networks.base_network import Backbone
 from emclick.networks.checkpoint import build_network, save_model
 from emclick.networks.model import EmcNetwork
+from emclick.runtimes import RUNTIMES
 from emclick.spec import CorrectionSpec, ModelSpec
 
 SHIPPED = zoo.find_folder(zoo.DEFAULT_MODEL)
@@ -197,3 +200,27 @@ def test_nan_is_not_written(unexported: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(export, "check_runtime", lambda *args: export.Check(float("nan"), 1, ()))
     with pytest.raises(CheckpointError, match="nothing was written"):
         export.export_model(unexported, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_backbone_that_feels_a_click_everywhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with `before_click` and `after_click` alone, as packages elsewhere may have."""
+
+    parent = mobilenet_v2.MobileNetV2
+
+    class Whole(parent):
+        around_click = Backbone.around_click
+        beyond_click = Backbone.beyond_click
+
+        def after_click(self, opened: torch.Tensor, click_map: torch.Tensor) -> list[torch.Tensor]:
+            return parent.beyond_click(self, parent.around_click(self, opened, click_map))
+
+    pytest.importorskip("openvino" if name == "openvino" else "onnxruntime")
+    monkeypatch.setattr(mobilenet_v2, "MobileNetV2", Whole)
+    torch.manual_seed(0)
+    network = EmcNetwork(SPEC).eval()
+    assert type(network.base.backbone) is Whole
+    runtime = RUNTIMES[name](export.trace(network))
+    checked = export.check_runtime(runtime, network, 96)
+    assert checked.error < export.TOLERANCE
+    assert checked.clicks > 0
