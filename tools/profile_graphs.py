@@ -82,7 +82,7 @@ def fuse_inputs(width: int) -> list[np.ndarray]:
     """Of all cells, two of the clicks made, random sums."""
     cells, (maps, _) = SIDE // 4, three_clicks()
     sums, of_features = (
-        np.random.default_rng(0).standard_normal((2, 1, width, cells, cells)).astype(np.float32)
+        np.random.default_rng(0).standard_normal((2, 1, cells, cells, width)).astype(np.float32)
     )
     return [disk_cells(maps.patches[:2], (cells, cells))[None], sums, of_features]
 
