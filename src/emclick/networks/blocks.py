@@ -114,6 +114,16 @@ class ClickBranch(nn.Module):
         return F.conv2d(both, kernel * scale, bias * scale, stride=2, padding=1)
 
 
+def to_cells(maps: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h, w, C)."""
+    return maps.permute(0, 2, 3, 1)
+
+
+def to_maps(cells: Tensor) -> Tensor:
+    """(B, h, w, C) -> (B, C, h, w)."""
+    return cells.permute(0, 3, 1, 2)
+
+
 def upsample_to(x: Tensor, size_hw: Sequence[int], align_corners: bool = True) -> Tensor:
     """Bilinear resize to (H, W); the method aligns corners everywhere but in SegFormer's head."""
     if list(x.shape[-2:]) == list(size_hw):

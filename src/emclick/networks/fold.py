@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from emclick.networks.base_network import BaseOutput, Head
-from emclick.networks.blocks import ClickBranch, ConvNormAct, MixScales, XConv, resizing, upsample_to
+from emclick.networks.blocks import (
+    ClickBranch,
+    ConvNormAct,
+    MixScales,
+    XConv,
+    resizing,
+    to_cells,
+    to_maps,
+    upsample_to,
+)
 from emclick.networks.heads.mlp import MlpHead
 from emclick.networks.heads.ocr import OcrHead
 
@@ -126,7 +135,7 @@ class RestEmpty(nn.Module):
         rows, columns = (inside(size, x) for size in x.shape[2:])
         # as products: kernels for a convolution of one channel are slow
         rest = (rows @ (columns @ self.kernel).flatten(1)).unflatten(1, (-1, len(self.bias))) + self.bias
-        own = self.own(x).permute(0, 2, 3, 1)
+        own = to_cells(self.own(x))
         return (own.flatten(0, 2) + rest.flatten(0, 1)).reshape(own.shape)  # by rows: see `split.MaskPart`
 
 
@@ -221,7 +230,7 @@ class UpsampledConv(nn.Module):
         """(B, c_i, h_i, w_i), finest first -> cells (B, h_0, w_0, out)."""
         fine, second, *others = maps
         size_hw = fine.shape[-2:]
-        own = self.fine(torch.cat([fine, upsample_to(second, size_hw)], 1)).permute(0, 2, 3, 1)
+        own = to_cells(self.fine(torch.cat([fine, upsample_to(second, size_hw)], 1)))
         total = own.flatten(0, 2)
         for linear, each in zip(self.coarse, others):
             total = total + self._share(linear, each, size_hw).flatten(0, 2)
@@ -231,7 +240,7 @@ class UpsampledConv(nn.Module):
     def _share(linear: nn.Module, maps: Tensor, size_hw: Sequence[int]) -> Tensor:
         """What (B, c, p, q) adds, (B, h, w, out)."""
         down, across = (shifted(target, size, maps) for target, size in zip(size_hw, maps.shape[2:]))
-        places = linear(maps.permute(0, 2, 3, 1)).unflatten(3, (3, 3, -1)).permute(0, 3, 1, 4, 2, 5)
+        places = linear(to_cells(maps)).unflatten(3, (3, 3, -1)).permute(0, 3, 1, 4, 2, 5)
         lines = down @ places.reshape(maps.shape[0], down.shape[1], -1)  # of (3, p, 3, q, out)
         return across @ lines.reshape(maps.shape[0], down.shape[0], across.shape[1], -1)
 
@@ -263,7 +272,7 @@ class FoldedOcrHead(Head):
         cells, auxiliary = self.pixels(maps), self.auxiliary(maps)
         region = torch.softmax(auxiliary.flatten(2), dim=-1)  # (1, 1, P)
         found = (region @ cells.flatten(1, 2)).transpose(1, 2).unsqueeze(3)
-        features = F.relu(self.of_pixels(cells.permute(0, 3, 1, 2)) + self.of_context(self.context(found)))
+        features = F.relu(self.of_pixels(to_maps(cells)) + self.of_context(self.context(found)))
         return BaseOutput(features, self.predict(features), auxiliary)
 
 

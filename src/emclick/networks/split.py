@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emclick.clicks import DISK_CHANNELS
+from emclick.networks.blocks import to_cells, to_maps
 from emclick.networks.correction import STRIDE
 from emclick.networks.fold import FoldedClickBranch, InParts, RestEmpty, conv_of, fold, linear_of
 from emclick.networks.model import EmcNetwork
@@ -254,16 +255,6 @@ def norms(maps: Tensor) -> Tensor:
             shape=(maps.shape[0], *maps.shape[2:]), version=18,
         )  # fmt: skip
     return torch.linalg.vector_norm(maps, dim=1)
-
-
-def to_cells(maps: Tensor) -> Tensor:
-    """(1, C, h, w) -> (1, h, w, C)."""
-    return maps.permute(0, 2, 3, 1)
-
-
-def to_maps(cells: Tensor) -> Tensor:
-    """(1, h, w, C) -> (1, C, h, w)."""
-    return cells.permute(0, 3, 1, 2)
 
 
 def to_map(pixels: Tensor, size_hw: Sequence[int]) -> Tensor:
